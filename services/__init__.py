@@ -1,0 +1,1 @@
+"""The gRPC services of Parley and what they share. Services never import each other."""

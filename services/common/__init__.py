@@ -1,0 +1,1 @@
+"""What every Parley server shares: settings, lifecycle, errors, admission, metrics, logs and audio conversion."""

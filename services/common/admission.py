@@ -1,0 +1,52 @@
+"""Admission: a bounded number of requests at work, a bounded number waiting, the rest refused at once."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+from services.common.errors import OverloadedError
+
+
+class AdmissionQueue:
+    """First come, first served places for work; a full queue refuses instead of growing.
+
+    Args:
+        what: what is admitted, for the error message ("generations").
+        running: requests at work at a time.
+        waiting: requests that may wait for a place.
+        retry_after_s: seconds that a refused client is told to wait.
+    """
+
+    def __init__(self, what: str, *, running: int, waiting: int, retry_after_s: float = 1.0) -> None:
+        self._what = what
+        self._waiting_limit = waiting
+        self._retry_after_s = retry_after_s
+        self._places = asyncio.Semaphore(running)
+        self.running = 0
+        self.waiting = 0
+
+    @contextlib.asynccontextmanager
+    async def admit(self) -> AsyncIterator[float]:
+        """Hold a place; yields the seconds waited for it.
+
+        Raises:
+            OverloadedError: at once, where too many wait already.
+        """
+        begun = time.monotonic()
+        if self._places.locked():
+            if self.waiting >= self._waiting_limit:
+                raise OverloadedError(f"too many {self._what} at once", retry_after_s=self._retry_after_s)
+            self.waiting += 1
+            try:
+                await self._places.acquire()
+            finally:
+                self.waiting -= 1
+        else:
+            await self._places.acquire()
+        self.running += 1
+        try:
+            yield time.monotonic() - begun
+        finally:
+            self.running -= 1
+            self._places.release()

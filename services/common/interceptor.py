@@ -1,0 +1,155 @@
+"""The one server interceptor: refuses calls while loading or draining, names the session in the logs, counts calls, and
+turns every exception into a status of `status.py`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from services.common import logs
+from services.common.errors import ModelLoadingError, ParleyError, ServerDrainingError
+from services.common.metrics import ServerMetrics
+from services.common.status import INTERNAL_MESSAGE, to_status
+
+log = logging.getLogger(__name__)
+
+ID_METADATA_PREFIX = "parley-"
+_EXEMPT = ("/grpc.health.v1.", "/grpc.reflection.")
+
+
+class Gate:
+    """Whether new calls are let in."""
+
+    def __init__(self) -> None:
+        self._refusal: Callable[[], ParleyError] | None = lambda: ModelLoadingError(
+            "the model is still loading", retry_after_s=1.0
+        )
+
+    def open(self) -> None:
+        """Let calls in: the model is loaded."""
+        self._refusal = None
+
+    def drain(self) -> None:
+        """Refuse new calls for good."""
+        self._refusal = lambda: ServerDrainingError("the server is shutting down", retry_after_s=1.0)
+
+    def check(self) -> None:
+        """Raise where calls are refused now."""
+        if self._refusal is not None:
+            raise self._refusal()
+
+
+class ServerInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler but those of health and reflection."""
+
+    def __init__(self, gate: Gate, metrics: ServerMetrics) -> None:
+        self._gate = gate
+        self._metrics = metrics
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Replace the handler's behaviour by one that checks, counts and translates."""
+        handler: Any = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(_EXEMPT):
+            return handler
+        if handler.response_streaming:
+            behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            wrapped: Any = self._streaming(behaviour, method)
+        else:
+            behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            make = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            wrapped = self._unary(behaviour, method)
+        made: grpc.RpcMethodHandler[Any, Any] = make(wrapped, handler.request_deserializer, handler.response_serializer)
+        return made
+
+    def _unary(self, behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            call = _Call(self._metrics, method, context)
+            with call:
+                try:
+                    self._gate.check()
+                    return await behaviour(request, context)
+                except Exception as error:  # noqa: BLE001  the last line of defence
+                    await call.abort(error)
+
+        return handle
+
+    def _streaming(
+        self, behaviour: Callable[..., AsyncIterator[Any]], method: str
+    ) -> Callable[..., AsyncIterator[Any]]:
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            call = _Call(self._metrics, method, context)
+            with call:
+                responses = None
+                try:
+                    self._gate.check()
+                    responses = behaviour(request, context)
+                    async for response in responses:
+                        yield response
+                except Exception as error:  # noqa: BLE001  the last line of defence
+                    await call.abort(error)
+                finally:
+                    # A cancelled bidi call closes this generator; the handler below must hear of it at once.
+                    if responses is not None:
+                        await responses.aclose()  # type: ignore[attr-defined]
+
+        return handle
+
+
+class _Call:
+    """One call: its log ids, its metrics and its end."""
+
+    def __init__(self, metrics: ServerMetrics, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self._metrics = metrics
+        self._method = method
+        self._context = context
+        metadata = dict(context.invocation_metadata() or ())
+        self._ids = logs.ids(
+            **{name: str(metadata.get(ID_METADATA_PREFIX + name.replace("_", "-"), "")) for name in logs.LOG_IDS}
+        )
+        self._begun = time.monotonic()
+        self._code = "OK"
+
+    def __enter__(self) -> None:
+        self._ids.__enter__()
+        self._metrics.call_started(self._method)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if self._code == "OK" and kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
+            self._code = "CANCELLED"
+        self._metrics.call_ended(self._method, self._code, time.monotonic() - self._begun)
+        self._ids.__exit__(None, None, None)
+
+    async def abort(self, error: Exception) -> None:
+        """End the call with the status that the exception stands for; only Parley's own messages reach the client."""
+        if isinstance(error, ParleyError):
+            status = to_status(error)
+            self._code = status.code.name
+            log.info(
+                "call refused",
+                extra={"method": self._method, "code": self._code, "reason": error.reason, "error": str(error)},
+            )
+            await self._context.abort_with_status(status)
+        if isinstance(error, grpc.aio.AbortError):
+            self._code = "ABORTED"
+            raise error
+        self._code = "INTERNAL"
+        log.exception("call failed", extra={"method": self._method}, exc_info=error)
+        await self._context.abort(grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE)

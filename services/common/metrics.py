@@ -1,0 +1,81 @@
+"""Prometheus metrics that every server has, and the endpoint that serves them."""
+
+import asyncio
+import threading
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+SECONDS_BUCKETS = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75),
+    *(1.0, 1.5, 2.5, 5.0, 7.5, 10.0),
+)
+"""Upper bounds in seconds, fine where voice lives: between 50 ms and 1 s."""
+_LAG_INTERVAL_S = 1.0
+
+
+class MetricsServer:
+    """The HTTP endpoint; `port` is -1 where there is none."""
+
+    def __init__(self, port: int, server: WSGIServer | None = None, thread: threading.Thread | None = None) -> None:
+        self.port = port
+        self._server = server
+        self._thread = thread
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+
+
+class ServerMetrics:
+    """Calls by method and status, calls running, event-loop lag."""
+
+    def __init__(self, service: str, registry: CollectorRegistry = REGISTRY) -> None:
+        self.service = service
+        self._registry = registry
+        self._calls = Histogram(
+            "parley_rpc_server_duration_seconds",
+            "Duration of gRPC calls.",
+            ("method", "code"),
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._running = Gauge("parley_rpc_server_running", "gRPC calls running.", ("method",), registry=registry)
+        self._lag = Gauge("parley_event_loop_lag_seconds", "How late the event loop last woke up.", registry=registry)
+        self._refused = Counter(
+            "parley_rpc_server_refused_total", "gRPC calls refused as overload.", ("method",), registry=registry
+        )
+
+    def call_started(self, method: str) -> None:
+        """A call begins."""
+        self._running.labels(method).inc()
+
+    def call_ended(self, method: str, code: str, seconds: float) -> None:
+        """A call ended with a status code's name after so many seconds."""
+        self._running.labels(method).dec()
+        self._calls.labels(method, code).observe(seconds)
+        if code == "RESOURCE_EXHAUSTED":
+            self._refused.labels(method).inc()
+
+    def loop_lag(self, seconds: float) -> None:
+        """The event loop woke up so many seconds late."""
+        self._lag.set(seconds)
+
+    def expose(self, host: str, port: int) -> MetricsServer:
+        """Serve `/metrics` on a port; 0 takes a free one, -1 serves nothing."""
+        if port < 0:
+            return MetricsServer(-1)
+        server, thread = start_http_server(port, host, registry=self._registry)
+        return MetricsServer(server.server_port, server, thread)
+
+
+async def watch_event_loop(metrics: ServerMetrics) -> None:
+    """Measure, once a second, how late the event loop runs what is due. Ends by cancellation."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + _LAG_INTERVAL_S
+        await asyncio.sleep(_LAG_INTERVAL_S)
+        metrics.loop_lag(max(0.0, loop.time() - due))

@@ -1,0 +1,147 @@
+"""The life of every Parley server, as one sequence to read from top to bottom: see `run`."""
+
+import asyncio
+import logging
+import signal
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.common import logs
+from services.common.errors import ParleyError
+from services.common.interceptor import Gate, ServerInterceptor
+from services.common.metrics import ServerMetrics, watch_event_loop
+from services.common.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE_OPTIONS = (
+    # A client may ping an idle connection every 10 s; the often copied `min_recv_ping_interval` does nothing.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+
+
+class Service(ABC):
+    """What a program adds to the common server: its model, its servicers, its end."""
+
+    name: str
+    """Short and lower case, as in the logs: "stt"."""
+    descriptors: Sequence[ServiceDescriptor]
+    """The gRPC services that it serves, for health and reflection."""
+
+    @abstractmethod
+    async def load(self) -> None:
+        """Make ready to serve; a StartupError ends the program with its message."""
+
+    @abstractmethod
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add the servicers. Called before `load`: calls that come meanwhile are refused with MODEL_LOADING."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go of everything; no call is running any more."""
+
+
+class StartupError(Exception):
+    """The program cannot serve; the message is one line that says what to do."""
+
+
+async def run(service: Service, settings: ServerSettings) -> None:
+    """Load while NOT_SERVING, serve, and at SIGTERM or SIGINT: NOT_SERVING, wait, finish the calls, stop.
+
+    Raises:
+        StartupError: where the model does not load or the port is taken.
+    """
+    stopping = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
+
+    # 1. Listen, but say NOT_SERVING: the aio health servicer begins as SERVING.
+    metrics = ServerMetrics(service.name)
+    gate = Gate()
+    server = grpc.aio.server(
+        interceptors=(ServerInterceptor(gate, metrics),),
+        options=(
+            *KEEPALIVE_OPTIONS,
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.so_reuseport", 0),
+        ),
+    )
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    names = [descriptor.full_name for descriptor in service.descriptors]
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    service.register(server)
+    await _set_health(health_servicer, names, serving=False)
+    port = _bind(server, settings)
+    await server.start()
+    metrics_server = metrics.expose(settings.host, settings.metrics_port)
+    loop_watch = asyncio.create_task(watch_event_loop(metrics))
+    log.info(
+        "listening", extra={"address": f"{settings.host}:{port}", "port": port, "metrics_port": metrics_server.port}
+    )
+
+    try:
+        # 2. Load; a signal ends the wait.
+        loading = asyncio.create_task(service.load())
+        ended = asyncio.create_task(stopping.wait())
+        await asyncio.wait((loading, ended), return_when=asyncio.FIRST_COMPLETED)
+        if stopping.is_set():
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+        else:
+            loading.result()
+
+            # 3. Serve.
+            gate.open()
+            await _set_health(health_servicer, names, serving=True)
+            log.info("serving")
+            await ended
+
+        # 4. Drain: tell load balancers, give them time to look away, refuse what is new, finish what runs.
+        log.info("draining", extra={"grace_s": settings.drain_grace_s})
+        await health_servicer.enter_graceful_shutdown()
+        await asyncio.sleep(settings.drain_wait_s)
+        gate.drain()
+        await server.stop(settings.drain_grace_s)
+    finally:
+        # 5. Stop.
+        await server.stop(0)
+        loop_watch.cancel()
+        await asyncio.gather(loop_watch, return_exceptions=True)
+        await service.aclose()
+        metrics_server.close()
+        log.info("stopped")
+
+
+def main(service: Service, settings: ServerSettings) -> None:
+    """`run` as a program: exit code 0 after a signal, 1 with one line where it cannot serve."""
+    logs.setup(service.name, settings.log_level, settings.log_format)
+    try:
+        asyncio.run(run(service, settings))
+    except (StartupError, ParleyError) as error:
+        sys.stderr.write(f"parley-{service.name}: {error}\n")
+        raise SystemExit(1) from None
+
+
+def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
+    try:
+        return server.add_insecure_port(f"{settings.host}:{settings.port}")
+    except RuntimeError:
+        raise StartupError(
+            f"cannot listen on {settings.host}:{settings.port}; is the port taken? Choose another --port"
+        ) from None
+
+
+async def _set_health(servicer: health.aio.HealthServicer, names: Sequence[str], *, serving: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in ("", *names):
+        await servicer.set(name, status)

@@ -1,0 +1,193 @@
+"""Settings of a server: command line over `PARLEY_*` environment over a YAML file (`--config FILE`) over defaults.
+
+Each flag is a field of a `ServerSettings` subclass: `--llm_backend`, `PARLEY_LLM_BACKEND` and `llm_backend:` are the
+same thing. A name that nobody knows is an error that suggests the nearest one.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NoReturn, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from services.common.flag_names import FLAG_NAMES, FLAG_PREFIXES
+
+ENV_PREFIX = "PARLEY_"
+SettingsT = TypeVar("SettingsT", bound="ServerSettings")
+
+
+class SettingsError(Exception):
+    """A flag, variable or key that is unknown or has a wrong value; the message is one line for a person."""
+
+
+class ServerSettings(BaseSettings):
+    """Flags that every server has."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", validate_default=True)
+    open_prefix: ClassVar[str] = ""
+    """Flags beginning so are accepted with any name and collected by the subclass (`llm_gen_`)."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(0, ge=0, le=65535, description="gRPC port; 0 takes a free one and logs it")
+    metrics_port: int = Field(
+        -1, ge=-1, le=65535, description="port of the Prometheus endpoint; 0 takes a free one, -1 is off"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe level that is logged"
+    )
+    log_format: Literal["json", "text"] = Field("json", description="json for machines, text for a terminal")
+    drain_wait_s: float = Field(
+        0.0, ge=0, description="seconds of NOT_SERVING before new calls are refused at shutdown"
+    )
+    drain_grace_s: float = Field(20.0, ge=0, description="seconds that running calls get to finish at shutdown")
+    max_message_bytes: int = Field(8 << 20, ge=1 << 16, description="largest gRPC message accepted")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The command line arrives as init values; the YAML file is read by `load`, below the environment."""
+        return init_settings, env_settings, _YamlValues(settings_cls)
+
+
+class _YamlValues(PydanticBaseSettingsSource):
+    """Values of the file that `load` has read, for the class being built."""
+
+    values: ClassVar[Mapping[str, Any]] = {}
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self.values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.values.items() if name in self.settings_cls.model_fields}
+
+
+def load(kind: type[SettingsT], program: str, argv: Sequence[str]) -> SettingsT:
+    """Read the settings of a program.
+
+    Raises:
+        SettingsError: for an unknown name (with the nearest known one) or a wrong value (naming its flag).
+    """
+    flags, rest = _parser(kind, program).parse_known_args(argv)
+    given = {name: value for name, value in vars(flags).items() if value is not None}
+    config = given.pop("config", None) or os.environ.get(f"{ENV_PREFIX}CONFIG")
+    given |= _open_flags(kind, rest)
+    environment = {
+        name.removeprefix(ENV_PREFIX).lower()
+        for name in os.environ
+        if name.startswith(ENV_PREFIX) and name != f"{ENV_PREFIX}CONFIG"
+    }
+    _check_names(environment, lambda name: f"environment variable {ENV_PREFIX}{name.upper()}")
+    file_values = _read_yaml(Path(config)) if config else {}
+    _check_names(file_values, lambda name: f"key {name!r} in the configuration file")
+    if kind.open_prefix:
+        from_environment = {name: os.environ[f"{ENV_PREFIX}{name.upper()}"] for name in environment}
+        for source in (from_environment, file_values):
+            given = {k: v for k, v in source.items() if _is_open(kind, k)} | given
+    _YamlValues.values = file_values
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"--{name}: {first['msg'].removeprefix('Value error, ')}" if name else first["msg"]
+        ) from None
+    finally:
+        _YamlValues.values = {}
+
+
+def load_or_exit(kind: type[SettingsT], program: str) -> SettingsT:
+    """`load` from the real command line; a wrong setting ends the program with one line and exit code 2."""
+    try:
+        return load(kind, program, sys.argv[1:])
+    except SettingsError as error:
+        fail(program, str(error))
+
+
+def fail(program: str, message: str) -> NoReturn:
+    """End the program with one line on standard error and exit code 2."""
+    sys.stderr.write(f"{program}: {message}\n")
+    raise SystemExit(2)
+
+
+def _parser(kind: type[ServerSettings], program: str) -> argparse.ArgumentParser:
+    """A flag for each field, grouped by the field's `group`; values stay text, pydantic reads them."""
+    parser = argparse.ArgumentParser(program, description=kind.__doc__, allow_abbrev=False)
+    parser.add_argument("--config", metavar="FILE", help="YAML file with any of these flags as keys")
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for name, field in kind.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        title = str(extra.get("group", "server"))
+        group = groups.setdefault(title, parser.add_argument_group(title) if title not in groups else groups[title])
+        if extra.get("hidden"):
+            continue
+        description = f"{field.description} (default: {extra.get('default_text', field.get_default())})".replace(
+            "%", "%%"
+        )
+        if field.annotation is bool:
+            group.add_argument(f"--{name}", nargs="?", const="true", metavar="BOOL", help=description)
+        else:
+            group.add_argument(f"--{name}", metavar=name.rsplit("_", 1)[-1].upper(), help=description)
+    return parser
+
+
+def _open_flags(kind: type[ServerSettings], rest: Sequence[str]) -> dict[str, str]:
+    """What argparse did not know: `--llm_gen_top_k 5` where the settings are open to it, an error otherwise."""
+    values: dict[str, str] = {}
+    pending = list(rest)
+    while pending:
+        word = pending.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not _is_open(kind, name):
+            hint = nearest(name, kind.model_fields)
+            raise SettingsError(f"unknown flag {word}" + (f"; did you mean --{hint}?" if hint else "; see --help"))
+        if not equals:
+            if not pending:
+                raise SettingsError(f"--{name} needs a value")
+            value = pending.pop(0)
+        values[name] = value
+    return values
+
+
+def _is_open(kind: type[ServerSettings], name: str) -> bool:
+    prefix = kind.open_prefix
+    return bool(prefix) and name.startswith(prefix) and name != prefix and name not in kind.model_fields
+
+
+def _check_names(names: Mapping[str, Any] | set[str], describe: Any) -> None:
+    for name in sorted(names):
+        if name not in FLAG_NAMES and not name.startswith(FLAG_PREFIXES):
+            hint = nearest(name, FLAG_NAMES)
+            raise SettingsError(f"unknown {describe(name)}" + (f"; did you mean {hint}?" if hint else ""))
+
+
+def nearest(name: str, known: Any) -> str | None:
+    """The known name that is most like the given one, if any is."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"--config: cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--config: {path} is not YAML: {str(error).splitlines()[0]}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise SettingsError(f"--config: {path} must hold `flag: value` lines")
+    return values

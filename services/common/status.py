@@ -1,0 +1,95 @@
+"""The one table between Parley's exceptions and gRPC statuses, read in both directions."""
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from services.common import errors
+
+DOMAIN = "parley"
+INTERNAL_MESSAGE = "internal error; the server's log has the details"
+
+# Subclasses before their bases: the first match counts, in both directions.
+STATUS_CODES: tuple[tuple[type[errors.ParleyError], grpc.StatusCode], ...] = (
+    (errors.InvalidArgumentError, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.NotFoundError, grpc.StatusCode.NOT_FOUND),
+    (errors.FailedPreconditionError, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (errors.UnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (errors.UpstreamTimeoutError, grpc.StatusCode.DEADLINE_EXCEEDED),
+)
+
+
+def code_of(error: errors.ParleyError) -> grpc.StatusCode:
+    """The canonical status code of an exception."""
+    return next((code for kind, code in STATUS_CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+
+
+def to_status(error: errors.ParleyError) -> grpc.Status:
+    """The rich status of an exception: ErrorInfo always, BadRequest for a field, RetryInfo where a retry may help.
+
+    The details follow google.rpc's error model (AIP-193).
+    """
+    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))]
+    if error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
+    if error.retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(round(error.retry_after_s * 1e9))
+        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    message = f"{error.field}: {error.message}" if error.field else error.message
+    return rpc_status.to_status(status_pb2.Status(code=code_of(error).value[0], message=message, details=details))
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.ParleyError:
+    """The exception that a status stands for, as a caller of a Parley server sees it.
+
+    A status without Parley's ErrorInfo (a dead server, a proxy) becomes an UpstreamError or UpstreamTimeoutError with a
+    message of ours, since the transport's own text names addresses.
+    """
+    message, reason, field, retry_after_s = error.details() or "", "", "", None
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    for detail in status.details if status else ():
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo()
+            detail.Unpack(info)
+            reason = info.reason if info.domain == DOMAIN else ""
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest()
+            detail.Unpack(bad)
+            field = bad.field_violations[0].field if bad.field_violations else ""
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo()
+            detail.Unpack(retry)
+            retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
+    code = error.code()
+    if not reason:
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return errors.UpstreamTimeoutError("did not answer in time", retry_after_s=1.0)
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return errors.UpstreamError("is not reachable", retry_after_s=1.0)
+        return errors.UpstreamError(f"failed with {code.name}")
+    message = message.removeprefix(f"{field}: ")
+    kind = _kind(code, reason)
+    return kind(message, field=field, retry_after_s=retry_after_s)
+
+
+def _kind(code: grpc.StatusCode, reason: str) -> type[errors.ParleyError]:
+    base = next((kind for kind, known in STATUS_CODES if known is code), errors.UpstreamError)
+    pending = [base]
+    while pending:
+        kind = pending.pop()
+        if kind.reason == reason:
+            return kind
+        pending.extend(kind.__subclasses__())
+    return base
+
+
+def _packed(
+    message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
