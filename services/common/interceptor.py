@@ -52,32 +52,20 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]",
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Replace the handler's behaviour by one that checks, counts and translates."""
         handler: Any = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or method.startswith(_EXEMPT):
-            return handler
-        if handler.response_streaming:
-            behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
-            make = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-            wrapped: Any = self._streaming(behaviour, method)
-        else:
-            behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
-            make = (
-                grpc.stream_unary_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
-            wrapped = self._unary(behaviour, method)
-        made: grpc.RpcMethodHandler[Any, Any] = make(wrapped, handler.request_deserializer, handler.response_serializer)
-        return made
+            return handler  # type: ignore[no-any-return]
+        sides = (handler.request_streaming, handler.response_streaming)
+        kind = "_".join("stream" if streaming else "unary" for streaming in sides)
+        wrap = self._streaming if handler.response_streaming else self._unary
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        behaviour = wrap(getattr(handler, kind), method)
+        return make(behaviour, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]
 
     def _unary(self, behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:

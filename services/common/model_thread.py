@@ -77,8 +77,8 @@ class ModelThread:
 
         The thread never waits for a reader, since others wait for the thread: a reader that falls more than `ahead`
         items behind gets an OverloadedError. Leaving the loop (break, cancel, an exception) raises `stop`; the
-        generator is closed on its own thread. Close the iterator (`contextlib.aclosing`): a bare `break` leaves that to the
-        garbage collector.
+        generator is closed on its own thread. Close the iterator with `contextlib.aclosing`: a bare `break` leaves that
+        to the garbage collector.
         """
         items: _Channel[T] = _Channel(asyncio.get_running_loop(), ahead)
 
