@@ -158,3 +158,7 @@ class UpstreamTimeoutError(ParleyError):
     """A service or provider behind this one did not answer in time."""
 
     reason = "UPSTREAM_TIMEOUT"
+
+
+class StartupError(Exception):
+    """A program cannot serve; the message is one line that says what to do. No client ever sees it."""

