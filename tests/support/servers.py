@@ -1,0 +1,123 @@
+"""Real Parley servers as processes on free loopback ports, for tests and benchmarks."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = {"stt": "services.stt", "llm": "services.llm", "tts": "services.tts", "orchestrator": "orchestrator"}
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 30.0
+
+
+@dataclass
+class RunningServer:
+    """A server process: where it listens, and what it has logged so far (parsed JSON lines, raw text otherwise)."""
+
+    name: str
+    address: str
+    process: asyncio.subprocess.Process
+    logs: list[dict[str, object]] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+    async def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self.process.kill()
+        await self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(name: str, *flags: str, env: dict[str, str] | None = None) -> AsyncIterator[RunningServer]:
+    """Start `python -m services.NAME` with the flags, wait until it is SERVING, and stop it with SIGTERM at the end.
+
+    Raises:
+        RuntimeError: where it ends before it serves, with what it printed.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", MODULES[name], "--port", "0", *flags),
+        stderr=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        limit=1 << 20,
+    )
+    assert process.stderr is not None
+    started = RunningServer(name, "", process)
+    reader = asyncio.create_task(_read_logs(process.stderr, started))
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            port = await _listening_port(started, reader)
+            started.address = f"127.0.0.1:{port}"
+            await _until_serving(started, reader)
+        yield started
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            await reader
+
+
+@contextlib.asynccontextmanager
+async def server(name: str, *flags: str) -> AsyncIterator[str]:
+    """Like `running`, for tests that need only the address."""
+    async with running(name, *flags) as started:
+        yield started.address
+
+
+async def _read_logs(stream: asyncio.StreamReader, started: RunningServer) -> None:
+    async for line in stream:
+        text = line.decode(errors="replace").strip()
+        try:
+            entry = json.loads(text)
+        except ValueError:
+            entry = text
+        started.logs.append(entry if isinstance(entry, dict) else {"message": text})
+
+
+async def _listening_port(started: RunningServer, reader: "asyncio.Task[None]") -> int:
+    seen = 0
+    while True:
+        for entry in started.logs[seen:]:
+            seen += 1
+            if entry.get("message") == "listening":
+                port = entry["port"]
+                assert isinstance(port, int)
+                return port
+        if reader.done():
+            raise RuntimeError(_obituary(started))
+        await asyncio.sleep(0.01)
+
+
+async def _until_serving(started: RunningServer, reader: "asyncio.Task[None]") -> None:
+    async with grpc.aio.insecure_channel(started.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""), wait_for_ready=True)
+        try:
+            async for response in watch:
+                if response.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+        except grpc.aio.AioRpcError:
+            await reader
+        finally:
+            watch.cancel()
+    raise RuntimeError(_obituary(started))
+
+
+def _obituary(started: RunningServer) -> str:
+    return f"{started.name} ended before it served:\n" + "\n".join(str(entry) for entry in started.logs[-10:])
