@@ -131,7 +131,10 @@ class StreamingTranscribeRequest(_message.Message):
     def config(self) -> Global___StreamingConfig: ...
     @_builtins.property
     def force_end_of_utterance(self) -> Global___ForceEndOfUtterance:
-        """Finalize the current utterance now, as at push-to-talk release."""
+        """Finalize the current utterance now, as at push-to-talk release. Always
+        answered by SpeechStopped and a final Transcript, empty where nothing
+        was said.
+        """
 
     def __init__(
         self,
@@ -158,6 +161,12 @@ class StreamingConfig(_message.Message):
 
     CONFIG_FIELD_NUMBER: _builtins.int
     ENDPOINTING_FIELD_NUMBER: _builtins.int
+    MANUAL_END_FIELD_NUMBER: _builtins.int
+    manual_end: _builtins.bool
+    """Only force_end_of_utterance and half-closing end an utterance
+    (push-to-talk): it holds all that was said since the last one. Neither
+    silence nor max_utterance ends it.
+    """
     @_builtins.property
     def config(self) -> Global___TranscriptionConfig: ...
     @_builtins.property
@@ -169,10 +178,11 @@ class StreamingConfig(_message.Message):
         *,
         config: Global___TranscriptionConfig | None = ...,
         endpointing: _audio_pb2.EndpointingConfig | None = ...,
+        manual_end: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "endpointing", b"endpointing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "endpointing", b"endpointing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "endpointing", b"endpointing", "manual_end", b"manual_end"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -260,8 +270,9 @@ Global___SpeechStarted: _TypeAlias = SpeechStarted  # noqa: Y015
 
 @_typing.final
 class SpeechStopped(_message.Message):
-    """SpeechStopped says that the endpointer closed an utterance. The final
-    transcript of the same utterance follows.
+    """SpeechStopped says that an utterance was closed, by the endpointer or by
+    force. The final transcript of the same utterance follows, by itself or after
+    the SpeechStarted of the next utterance.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
