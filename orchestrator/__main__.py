@@ -1,0 +1,50 @@
+"""`parley-orchestrator`, or `python -m orchestrator`."""
+
+import grpc
+from parley.agent.v1 import agent_service_pb2, agent_service_pb2_grpc
+
+from orchestrator.servicer import VoiceAgentServicer
+from orchestrator.settings import OrchestratorSettings
+from orchestrator.stages import Stages, connect
+from services.common import server
+from services.common.admission import AdmissionQueue
+from services.common.settings import load_or_exit
+
+
+class Orchestrator(server.Service):
+    """The program: it has no model, so it serves at once; a service that is missing is reported by each call."""
+
+    name = "orchestrator"
+    descriptors = (agent_service_pb2.DESCRIPTOR.services_by_name["VoiceAgentService"],)
+
+    def __init__(self, settings: OrchestratorSettings) -> None:
+        self._settings = settings
+        self._stages: Stages | None = None
+
+    def register(self, grpc_server: grpc.aio.Server) -> None:
+        """Connect to the services and add the servicer."""
+        settings = self._settings
+        self._stages = connect(
+            settings.stt_target, settings.llm_target, settings.tts_target, settings.response_timeout_s
+        )
+        sessions = AdmissionQueue("sessions", running=settings.max_sessions, waiting=0, retry_after_s=5.0)
+        servicer = VoiceAgentServicer(self._stages, sessions, settings.response_timeout_s)
+        agent_service_pb2_grpc.add_VoiceAgentServiceServicer_to_server(servicer, grpc_server)
+
+    async def load(self) -> None:
+        """Nothing to load."""
+
+    async def aclose(self) -> None:
+        """Close the connections to the services."""
+        if self._stages is not None:
+            await self._stages.aclose()
+
+
+def main() -> None:
+    """Run the program."""
+    settings = load_or_exit(OrchestratorSettings, "parley-orchestrator")
+    server.main(Orchestrator(settings), settings)
+
+
+if __name__ == "__main__":
+    main()

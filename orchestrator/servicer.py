@@ -1,0 +1,120 @@
+"""VoiceAgentService: live sessions and single turns, between the contract and `live.py` / `single.py`."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import grpc
+from parley.agent.v1 import agent_service_pb2 as pb
+from parley.agent.v1 import agent_service_pb2_grpc
+
+from orchestrator.convert import converse_response, merge_config, respond_request, respond_response
+from orchestrator.domain import Failure, SessionConfig
+from orchestrator.live import LiveSession
+from orchestrator.single import respond
+from orchestrator.stages import Stages
+from services.common import logs
+from services.common.admission import AdmissionQueue
+from services.common.errors import InvalidArgumentError, ParleyError
+from services.common.wire import seconds
+
+log = logging.getLogger(__name__)
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
+    """See the contract; `sessions` bounds how many clients are served at a time."""
+
+    def __init__(self, stages: Stages, sessions: AdmissionQueue, response_timeout_s: float) -> None:
+        self._stages = stages
+        self._sessions = sessions
+        self._response_timeout_s = response_timeout_s
+
+    async def Converse(
+        self, request_iterator: AsyncIterator[pb.ConverseRequest], context: _Context
+    ) -> AsyncIterator[pb.ConverseResponse]:
+        """Hold a live conversation."""
+        async with self._sessions.admit():
+            first = await anext(request_iterator, None)
+            if first is None:
+                return
+            config, conversation_id = _opening(first)
+            session_id = _new_id("session")
+            with logs.ids(session_id=session_id, conversation_id=conversation_id):
+                session = LiveSession(self._stages, session_id, config, self._response_timeout_s)
+                await session.open(conversation_id)
+                log.info("session opened", extra={"conversation_id": session.conversation_id})
+                reader = asyncio.create_task(_read(request_iterator, session))
+                event_ids = (f"event_{number}" for number in itertools.count(1))
+                try:
+                    async for event in session.outbox:
+                        yield converse_response(event, next(event_ids))
+                    await reader
+                finally:
+                    reader.cancel()
+                    await session.aclose()
+                    await asyncio.gather(reader, return_exceptions=True)
+                    log.info("session closed")
+
+    async def Respond(self, request: pb.RespondRequest, context: _Context) -> AsyncIterator[pb.RespondResponse]:
+        """Run one turn."""
+        turn = respond_request(request)
+        async with self._sessions.admit():
+            with logs.ids(session_id=_new_id("session"), conversation_id=turn.conversation_id):
+                async with contextlib.aclosing(respond(self._stages, turn, self._response_timeout_s)) as events:
+                    async for event in events:
+                        yield respond_response(event)
+
+
+async def _read(requests: AsyncIterator[pb.ConverseRequest], session: LiveSession) -> None:
+    """Pass each client event on; one that is wrong is answered with an error event, and the session lives on."""
+    try:
+        async for request in requests:
+            try:
+                await _handle(request, session)
+            except ParleyError as error:
+                session.outbox.put(Failure(error, request.event_id))
+        await session.finish()
+    finally:
+        session.outbox.close()
+
+
+async def _handle(request: pb.ConverseRequest, session: LiveSession) -> None:
+    kind = request.WhichOneof("event")
+    if kind == "input_audio_buffer_append":
+        await session.append_audio(request.input_audio_buffer_append.audio)
+    elif kind == "input_audio_buffer_commit":
+        await session.commit_audio()
+    elif kind == "input_audio_buffer_clear":
+        session.clear_audio()
+    elif kind == "response_create":
+        session.create_response()
+    elif kind == "response_cancel":
+        session.cancel_response(request.response_cancel.response_id)
+    elif kind == "conversation_item_create":
+        session.create_item(request.conversation_item_create.item, request.event_id)
+    elif kind == "conversation_item_truncate":
+        truncate = request.conversation_item_truncate
+        session.truncate(truncate.item_id, seconds(truncate.audio_end))
+    elif kind == "session_update":
+        update = request.session_update.session
+        if update.conversation_id not in ("", session.conversation_id):
+            raise InvalidArgumentError("can only be set by the first event", field="session.conversation_id")
+        await session.update(merge_config(session.config, update))
+    else:
+        raise InvalidArgumentError("one of the events must be set", field="event")
+
+
+def _opening(first: pb.ConverseRequest) -> tuple[SessionConfig, str]:
+    if first.WhichOneof("event") != "session_update":
+        raise InvalidArgumentError("must be the first event", field="session_update")
+    opening = first.session_update.session
+    return merge_config(SessionConfig(), opening), opening.conversation_id
+
+
+def _new_id(kind: str) -> str:
+    return f"{kind}_{uuid.uuid4().hex[:16]}"

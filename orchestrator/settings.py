@@ -1,0 +1,27 @@
+"""The orchestrator's flags."""
+
+from pydantic import Field
+from pydantic.config import JsonDict
+
+from services.common.settings import ServerSettings
+
+_STAGES: JsonDict = {"group": "stages"}
+_LIMITS: JsonDict = {"group": "limits"}
+
+
+class OrchestratorSettings(ServerSettings):
+    """Chains the three services and talks to clients."""
+
+    port: int = Field(50050, ge=0, le=65535, description="gRPC port; 0 takes a free one and logs it")
+    stt_target: str = Field("127.0.0.1:50051", description="speech-to-text service", json_schema_extra=_STAGES)
+    llm_target: str = Field("127.0.0.1:50052", description="language model service", json_schema_extra=_STAGES)
+    tts_target: str = Field("127.0.0.1:50053", description="text-to-speech service", json_schema_extra=_STAGES)
+    response_timeout_s: float = Field(
+        120.0, gt=0, description="seconds after which a response that has not ended fails", json_schema_extra=_LIMITS
+    )
+    max_sessions: int = Field(
+        500,
+        ge=1,
+        description="sessions and single turns at a time; more are refused",
+        json_schema_extra=_LIMITS,
+    )

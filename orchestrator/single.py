@@ -1,0 +1,81 @@
+"""One turn without a live session: an utterance or text in, the events of one response out."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from parley.common.v1 import chat_pb2
+
+from orchestrator.domain import (
+    Failure,
+    ServerEvent,
+    SessionConfig,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptCompleted,
+)
+from orchestrator.live import user_message
+from orchestrator.outbox import Outbox
+from orchestrator.stages import Stages
+from orchestrator.stages.language_model import Prompt
+from orchestrator.turn import Heard, Turn
+from services.common.errors import ParleyError
+
+
+@dataclass(frozen=True)
+class SingleTurn:
+    """What is asked: `audio` in the configuration's input format, or `text`; with a conversation or a history."""
+
+    config: SessionConfig
+    conversation_id: str
+    history: tuple[chat_pb2.Message, ...]
+    audio: bytes | None
+    text: str
+
+
+async def respond(stages: Stages, turn: SingleTurn, timeout_s: float) -> AsyncGenerator[ServerEvent, None]:
+    """The events of one turn; none after an empty transcript, since nothing was asked.
+
+    Raises:
+        ParleyError: where a service fails, after the ResponseDone of a response that had begun.
+    """
+    begun = time.monotonic()
+    await stages.check_names(turn.config)
+    text, language_code, heard = turn.text, turn.config.language_code, Heard(begun)
+    if turn.audio is not None:
+        text = ""
+        async for event in stages.stt.transcribe(turn.config, turn.audio):
+            if isinstance(event, SpeechStarted | SpeechStopped):
+                continue
+            yield event
+            if isinstance(event, TranscriptCompleted):
+                text, language_code = event.text, event.language_code
+                heard = Heard(begun, final_transcript=time.monotonic() - begun)
+    if not text.strip():
+        return
+    outbox = Outbox()
+    response_id = f"response_{uuid.uuid4().hex[:16]}"
+    prompt = Prompt((*turn.history, user_message(text)), turn.conversation_id, language_code)
+    response = Turn(stages, turn.config, outbox, response_id, prompt, heard, timeout_s=timeout_s)
+    running = asyncio.create_task(_run(response, outbox))
+    error: ParleyError | None = None
+    try:
+        async for outgoing in outbox:
+            if isinstance(outgoing, Failure):
+                error = outgoing.error
+            else:
+                yield outgoing
+        if error is not None:
+            raise error
+    finally:
+        response.cancel()
+        await running
+
+
+async def _run(response: Turn, outbox: Outbox) -> None:
+    try:
+        await response.run()
+    finally:
+        outbox.close()

@@ -1,0 +1,88 @@
+"""What the three clients share: failed calls become errors that name the service and the client's own field."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+
+from services.common.errors import (
+    ModelNotFoundError,
+    ParleyError,
+    UnavailableError,
+    UpstreamError,
+    UpstreamTimeoutError,
+    VoiceNotFoundError,
+)
+from services.common.status import from_rpc_error
+
+ResponseT = TypeVar("ResponseT")
+if TYPE_CHECKING:
+    _Call = grpc.aio.UnaryStreamCall[Any, ResponseT] | grpc.aio.StreamStreamCall[Any, ResponseT]
+
+_FIELDS: Mapping[str, str] = {
+    "config.audio_format": "session.input_audio_format",
+    "config.language_code": "session.language_code",
+    "config.model": "session.stt_model",
+    "endpointing": "session.turn_detection.endpointing",
+    "audio_format": "session.output_audio_format",
+    "voice": "session.voice",
+    "model": "session.llm_model",
+    "language_code": "session.language_code",
+    "instructions": "session.instructions",
+    "sampling": "session.sampling",
+    "tools": "session.tools",
+    "tool_choice": "session.tool_choice",
+    "conversation_id": "session.conversation_id",
+    "messages": "history",
+}
+"""Request fields of the services, and where a client of the orchestrator set them."""
+
+
+def field_of_client(field: str) -> str:
+    """The orchestrator's own name for a field that a service complains of."""
+    for theirs, ours in _FIELDS.items():
+        if field == theirs or field.startswith((f"{theirs}.", f"{theirs}[")):
+            return ours + field.removeprefix(theirs)
+    return field
+
+
+def explain(error: grpc.aio.AioRpcError, service: str) -> ParleyError:
+    """The error of a failed call, for the orchestrator's client: what is down or slow is named."""
+    parsed = from_rpc_error(error)
+    parsed.field = field_of_client(parsed.field)
+    if isinstance(parsed, UnavailableError | UpstreamTimeoutError):
+        down = isinstance(parsed, UpstreamError | UpstreamTimeoutError)
+        parsed.message = f"the {service} service {'' if down else 'is not ready: '}{parsed.message}"
+        parsed.args = (parsed.message,)
+    return parsed
+
+
+@contextlib.contextmanager
+def explained(service: str) -> Iterator[None]:
+    """Turns a failed unary call inside into its explanation."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise explain(error, service) from None
+
+
+async def responses(call: "_Call[ResponseT]", service: str) -> AsyncGenerator[ResponseT, None]:
+    """The responses of a streaming call. However the reading ends, the call is cancelled: leaving the loop alone would
+    let the server work on.
+    """
+    try:
+        async for response in call:
+            yield response
+    except grpc.aio.AioRpcError as error:
+        raise explain(error, service) from None
+    finally:
+        call.cancel()
+
+
+def check_name(
+    name: str, known: Iterable[str], field: str, kind: type[VoiceNotFoundError] | type[ModelNotFoundError]
+) -> None:
+    """Raise `kind` where a name that a client gave is not among the known ones."""
+    if name not in known:
+        raise kind(f"no such name: {name[:80]!r}", field=field)

@@ -1,0 +1,125 @@
+"""The client of the language model service and its conversations."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+import grpc
+from parley.common.v1 import chat_pb2
+from parley.llm.v1 import conversation_service_pb2, conversation_service_pb2_grpc, llm_service_pb2, llm_service_pb2_grpc
+
+from orchestrator.domain import SessionConfig
+from orchestrator.stages.calls import check_name, explained, responses
+from services.common.channel import id_metadata
+from services.common.errors import ModelNotFoundError
+
+NAME = "language model"
+_CUT_SHORT = (chat_pb2.FINISH_REASON_LENGTH, chat_pb2.FINISH_REASON_CONTENT_FILTER)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked: new messages of a conversation, or (without one) the whole context."""
+
+    messages: tuple[chat_pb2.Message, ...]
+    conversation_id: str = ""
+    language_code: str = ""
+
+
+@dataclass(frozen=True)
+class GenerationStarted:
+    """The service took the turn; its id settles the history later."""
+
+    response_id: str
+
+
+@dataclass(frozen=True)
+class SpeechSegment:
+    """Text to be spoken next."""
+
+    text: str
+    language_code: str
+
+
+@dataclass(frozen=True)
+class GenerationCompleted:
+    """The answer is whole, or `cut_short` by a limit or a filter."""
+
+    cut_short: bool
+    usage: chat_pb2.Usage | None
+
+
+GenerationEvent = GenerationStarted | str | SpeechSegment | chat_pb2.ToolCall | GenerationCompleted
+"""A str is a text delta."""
+
+
+class LanguageModel:
+    """Generation, and the histories that the service keeps."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._stub = llm_service_pb2_grpc.LanguageModelServiceStub(channel)
+        self._conversations = conversation_service_pb2_grpc.ConversationServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
+        """One model turn. A turn of a conversation is held: `commit_response` settles it."""
+        held = llm_service_pb2.COMMIT_POLICY_HELD
+        request = llm_service_pb2.GenerateRequest(
+            conversation_id=prompt.conversation_id,
+            messages=prompt.messages,
+            instructions=config.instructions,
+            model=config.llm_model,
+            sampling=config.sampling,
+            tools=llm_service_pb2.ToolSet(tools=config.tools) if config.tools else None,
+            tool_choice=config.tool_choice,
+            language_code=prompt.language_code,
+            commit_policy=held if prompt.conversation_id else llm_service_pb2.COMMIT_POLICY_UNSPECIFIED,
+            enable_speech_segments=not config.text_only,
+        )
+        call = self._stub.Generate(request, timeout=self._timeout_s, metadata=id_metadata())
+        async for response in responses(call, NAME):
+            kind = response.WhichOneof("event")
+            if kind == "text_delta":
+                yield response.text_delta.text
+            elif kind == "speech_segment":
+                yield SpeechSegment(response.speech_segment.text, response.speech_segment.language_code)
+            elif kind == "started":
+                yield GenerationStarted(response.started.response_id)
+            elif kind == "tool_call":
+                yield response.tool_call
+            elif kind == "completed":
+                usage = response.completed.usage if response.completed.HasField("usage") else None
+                yield GenerationCompleted(response.completed.finish_reason in _CUT_SHORT, usage)
+
+    async def create_conversation(self) -> str:
+        """Start a history; returns its id."""
+        request = conversation_service_pb2.CreateConversationRequest()
+        with explained(NAME):
+            response = await self._conversations.CreateConversation(request, metadata=id_metadata())
+        return response.conversation.id
+
+    async def check_conversation(self, conversation_id: str) -> None:
+        """Raise ConversationNotFoundError where there is no such conversation."""
+        request = conversation_service_pb2.GetConversationRequest(conversation_id=conversation_id)
+        with explained(NAME):
+            await self._conversations.GetConversation(request, metadata=id_metadata())
+
+    async def append_message(self, conversation_id: str, message: chat_pb2.Message) -> None:
+        """Add a message to the history without generating."""
+        request = conversation_service_pb2.AppendMessagesRequest(conversation_id=conversation_id, messages=[message])
+        with explained(NAME):
+            await self._conversations.AppendMessages(request, metadata=id_metadata())
+
+    async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:
+        """Settle a held response: what the user heard of it, or None for all of it."""
+        request = conversation_service_pb2.CommitResponseRequest(
+            conversation_id=conversation_id, response_id=response_id, heard_text=heard_text
+        )
+        with explained(NAME):
+            await self._conversations.CommitResponse(request, metadata=id_metadata())
+
+    async def check_model(self, name: str) -> None:
+        """Raise ModelNotFoundError for a name that the service does not have; empty is its default."""
+        if name:
+            with explained(NAME):
+                listed = await self._stub.ListModels(llm_service_pb2.ListModelsRequest(), metadata=id_metadata())
+            check_name(name, (model.name for model in listed.models), "session.llm_model", ModelNotFoundError)

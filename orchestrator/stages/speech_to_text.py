@@ -1,0 +1,129 @@
+"""The client of the speech-to-text service."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+import grpc
+from parley.stt.v1 import stt_service_pb2, stt_service_pb2_grpc
+
+from orchestrator.domain import (
+    SessionConfig,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptCompleted,
+    TranscriptEvent,
+    TranscriptUpdated,
+)
+from orchestrator.stages.calls import check_name, explained, responses
+from services.common.channel import id_metadata
+from services.common.errors import ModelNotFoundError
+from services.common.wire import audio_format_message, seconds
+
+if TYPE_CHECKING:
+    _StreamingCall = grpc.aio.StreamStreamCall[
+        stt_service_pb2.StreamingTranscribeRequest, stt_service_pb2.StreamingTranscribeResponse
+    ]
+
+NAME = "speech-to-text"
+
+
+class SpeechToText:
+    """Recognition of one utterance, or of live audio."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._stub = stt_service_pb2_grpc.SpeechToTextServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    def listen(self, config: SessionConfig) -> "Listening":
+        """Open live recognition of the session's audio."""
+        return Listening(self._stub.StreamingTranscribe(metadata=id_metadata()), config)
+
+    async def transcribe(self, config: SessionConfig, audio: bytes) -> AsyncGenerator[TranscriptEvent, None]:
+        """Transcripts of one utterance: interim ones, then the final one."""
+        request = stt_service_pb2.TranscribeRequest(config=_transcription_config(config), audio=audio)
+        call = self._stub.Transcribe(request, timeout=self._timeout_s, metadata=id_metadata())
+        async for response in responses(call, NAME):
+            if response.HasField("transcript"):
+                yield _transcript(response.transcript)
+
+    async def check_model(self, name: str) -> None:
+        """Raise ModelNotFoundError for a name that the service does not have; empty is its default."""
+        if name:
+            with explained(NAME):
+                listed = await self._stub.ListModels(stt_service_pb2.ListModelsRequest(), metadata=id_metadata())
+            check_name(name, (model.name for model in listed.models), "session.stt_model", ModelNotFoundError)
+
+
+class Listening:
+    """Live recognition of one session: audio in, events of the service out."""
+
+    def __init__(self, call: "_StreamingCall", config: SessionConfig) -> None:
+        self._call = call
+        self._cancelled = False
+        self._opening: stt_service_pb2.StreamingConfig | None = stt_service_pb2.StreamingConfig(
+            config=_transcription_config(config),
+            endpointing=config.turn_detection.endpointing,
+            manual_end=config.turn_detection.manual,
+        )
+
+    async def send_audio(self, audio: bytes) -> None:
+        """Pass on audio; waits where the service does not keep up."""
+        await self._send(stt_service_pb2.StreamingTranscribeRequest(audio=audio))
+
+    async def end_utterance(self) -> None:
+        """Ask for the final transcript now."""
+        force = stt_service_pb2.ForceEndOfUtterance()
+        await self._send(stt_service_pb2.StreamingTranscribeRequest(force_end_of_utterance=force))
+
+    async def finish(self) -> None:
+        """No audio follows; what is being said is still transcribed."""
+        await self._call.done_writing()
+
+    def cancel(self) -> None:
+        """Stop, and forget what was said."""
+        self._cancelled = True
+        self._call.cancel()
+
+    async def events(self) -> AsyncGenerator[TranscriptEvent, None]:
+        """What the service hears, until the call ends; times are from the start of this call's audio.
+
+        Raises:
+            ParleyError: where the call fails.
+        """
+        try:
+            async for response in responses(self._call, NAME):
+                kind = response.WhichOneof("event")
+                if kind == "transcript":
+                    yield _transcript(response.transcript)
+                elif kind == "speech_started":
+                    yield SpeechStarted(response.speech_started.utterance_id, seconds(response.speech_started.offset))
+                elif kind == "speech_stopped":
+                    yield SpeechStopped(response.speech_stopped.utterance_id, seconds(response.speech_stopped.offset))
+        except asyncio.CancelledError:
+            if not self._cancelled:  # grpc.aio raises this for a call that we cancelled, too
+                raise
+
+    async def _send(self, request: stt_service_pb2.StreamingTranscribeRequest) -> None:
+        try:
+            if self._opening is not None:
+                opening, self._opening = self._opening, None
+                await self._call.write(stt_service_pb2.StreamingTranscribeRequest(config=opening))
+            await self._call.write(request)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return  # the call has ended; whoever reads its events learns why
+
+
+def _transcript(message: stt_service_pb2.Transcript) -> TranscriptEvent:
+    if message.is_final:
+        return TranscriptCompleted(message.utterance_id, message.text, message.language_code)
+    return TranscriptUpdated(message.utterance_id, message.text)
+
+
+def _transcription_config(config: SessionConfig) -> stt_service_pb2.TranscriptionConfig:
+    return stt_service_pb2.TranscriptionConfig(
+        model=config.stt_model,
+        audio_format=audio_format_message(config.input_format),
+        language_code=config.language_code,
+        enable_interim_results=True,
+    )

@@ -1,0 +1,67 @@
+"""The client of the text-to-speech service."""
+
+from collections.abc import AsyncGenerator
+
+import grpc
+from parley.tts.v1 import tts_service_pb2, tts_service_pb2_grpc
+
+from orchestrator.domain import SessionConfig
+from orchestrator.stages.calls import check_name, explained, responses
+from orchestrator.stages.language_model import SpeechSegment
+from services.common.channel import id_metadata
+from services.common.errors import VoiceNotFoundError
+from services.common.wire import audio_format_message
+
+NAME = "text-to-speech"
+
+
+class TextToSpeech:
+    """Speech for segments of text."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._stub = tts_service_pb2_grpc.TextToSpeechServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    def synthesize(self, config: SessionConfig, segment: SpeechSegment, previous_text: str) -> "Synthesis":
+        """Begin to speak a segment in the session's output format; the call runs from now on, read or not."""
+        request = tts_service_pb2.SynthesizeRequest(
+            text=segment.text,
+            voice=config.voice,
+            language_code=segment.language_code,
+            audio_format=audio_format_message(config.output_format),
+            previous_text=previous_text,
+        )
+        return Synthesis(self._stub.Synthesize(request, timeout=self._timeout_s, metadata=id_metadata()), segment.text)
+
+    async def check_voice(self, name: str) -> None:
+        """Raise VoiceNotFoundError for a name that the service does not have; empty is its default."""
+        if name:
+            with explained(NAME):
+                listed = await self._stub.ListVoices(tts_service_pb2.ListVoicesRequest(), metadata=id_metadata())
+            check_name(name, (voice.name for voice in listed.voices), "session.voice", VoiceNotFoundError)
+
+
+class Synthesis:
+    """A segment being spoken by the service."""
+
+    def __init__(
+        self,
+        call: "grpc.aio.UnaryStreamCall[tts_service_pb2.SynthesizeRequest, tts_service_pb2.SynthesizeResponse]",
+        text: str,
+    ) -> None:
+        self._call = call
+        self.text = text
+
+    async def audio(self) -> AsyncGenerator[bytes, None]:
+        """Its audio, as it comes.
+
+        Raises:
+            ParleyError: where the call fails.
+        """
+        async for response in responses(self._call, NAME):
+            if response.HasField("audio"):
+                yield response.audio.data
+
+    def cancel(self) -> None:
+        """Stop the work at the service."""
+        self._call.cancel()
