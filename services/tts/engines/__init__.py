@@ -1,0 +1,23 @@
+"""The engines, imported only when chosen."""
+
+from services.tts.engines.base import Engine
+from services.tts.settings import TtsSettings
+
+
+def build(settings: TtsSettings) -> Engine:
+    """The engine of `--tts`, not yet loaded."""
+    match settings.tts:
+        case "hibari":
+            from services.tts.engines.hibari import HibariEngine
+
+            return HibariEngine(threads=settings.tts_threads)
+        case "espeak-ng":
+            from services.tts.engines.espeak_ng import EspeakNgEngine
+
+            return EspeakNgEngine()
+        case "fake":
+            from services.tts.engines.fake import FakeEngine
+
+            return FakeEngine(
+                delay_s=settings.fake_tts_delay_ms / 1000, s_per_character=settings.fake_tts_ms_per_character / 1000
+            )

@@ -1,0 +1,102 @@
+"""From a request to its events: checks, a place in the queue, the engine, chunks."""
+
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator
+
+from services.common.admission import AdmissionQueue
+from services.common.errors import StartupError
+from services.common.settings import nearest
+from services.tts import text as texts
+from services.tts.chunks import Chunker
+from services.tts.domain import (
+    Completed,
+    Event,
+    Segment,
+    Started,
+    SynthesisRequest,
+    Voice,
+    check_rate,
+    choose_voice,
+    filter_voices,
+)
+from services.tts.engines.base import Engine
+
+log = logging.getLogger(__name__)
+
+
+class Synthesizer:
+    """What the service does, without gRPC.
+
+    Args:
+        engine: speaks.
+        admission: bounds the requests at work.
+        default_voice: of requests that name none; "" for the engine's own.
+        max_characters: longest text of a request.
+    """
+
+    def __init__(self, engine: Engine, admission: AdmissionQueue, *, default_voice: str, max_characters: int) -> None:
+        self._engine = engine
+        self._admission = admission
+        self._default_voice = default_voice
+        self._max_characters = max_characters
+
+    async def load(self) -> None:
+        """Load the engine.
+
+        Raises:
+            StartupError: where it does not load, or lacks the default voice.
+        """
+        await self._engine.load()
+        names = [voice.name for voice in self._engine.voices]
+        if self._default_voice and self._default_voice not in names:
+            hint = nearest(self._default_voice, names)
+            raise StartupError(
+                f"--tts_voice: {self._engine.name} has no voice {self._default_voice!r}"
+                + (f"; did you mean {hint!r}?" if hint else f"; it has {', '.join(names[:20])}")
+            )
+
+    async def aclose(self) -> None:
+        """Let go of the engine."""
+        await self._engine.aclose()
+
+    def voices(self, language_range: str) -> tuple[Voice, ...]:
+        """The voices with a language in the range; all for ""."""
+        return filter_voices(self._engine.voices, language_range)
+
+    async def synthesize(self, request: SynthesisRequest) -> AsyncGenerator[Event, None]:
+        """Started, chunks, Completed. Text without a letter or a digit ("…") is spoken as no audio at all.
+
+        Raises:
+            InvalidArgumentError, NotFoundError: naming the field at fault.
+            OverloadedError: where too many wait already.
+        """
+        segment = self._segment(request)
+        audio_format = request.audio_format or segment.voice.native_format
+        async with self._admission.admit():
+            yield Started(segment.voice.name, audio_format)
+            chunker = Chunker(segment.voice.native_format.sample_rate_hz, audio_format)
+            processing_s = 0.0
+            if texts.has_speech(segment.text):
+                async with contextlib.aclosing(self._engine.synthesize(segment)) as blocks:
+                    begun = time.monotonic()
+                    async for samples in blocks:
+                        processing_s += time.monotonic() - begun
+                        for chunk in chunker.feed(samples):
+                            yield chunk
+                        begun = time.monotonic()
+            for chunk in chunker.finish():
+                yield chunk
+            yield Completed(chunker.audio_s, processing_s, len(request.text))
+
+    def _segment(self, request: SynthesisRequest) -> Segment:
+        texts.check_text(request.text, self._max_characters)
+        check_rate(request.speaking_rate)
+        default = self._default_voice or self._engine.default_voice
+        voice = choose_voice(self._engine.voices, default, request.voice, request.language_code)
+        text = texts.clean(request.text)
+        readable = texts.readable_by(text, voice)
+        if readable != text:
+            log.warning("letters of other scripts are left out", extra={"voice": voice.name})
+        return Segment(readable, voice, request.speaking_rate, request.previous_text)
