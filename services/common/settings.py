@@ -83,18 +83,7 @@ def load(kind: type[SettingsT], program: str, argv: Sequence[str]) -> SettingsT:
     Raises:
         SettingsError: for an unknown name (with the nearest known one) or a wrong value (naming its flag).
     """
-    flags, rest = _parser(kind, program).parse_known_args(argv)
-    given = {name: value for name, value in vars(flags).items() if value is not None}
-    config = given.pop("config", None) or os.environ.get(f"{ENV_PREFIX}CONFIG")
-    given |= _open_flags(kind, rest)
-    environment = {
-        name.removeprefix(ENV_PREFIX).lower()
-        for name in os.environ
-        if name.startswith(ENV_PREFIX) and name != f"{ENV_PREFIX}CONFIG"
-    }
-    _check_names(environment, lambda name: f"environment variable {ENV_PREFIX}{name.upper()}")
-    file_values = _read_yaml(Path(config)) if config else {}
-    _check_names(file_values, lambda name: f"key {name!r} in the configuration file")
+    given, environment, file_values = _sources(kind, program, argv)
     if kind.open_prefix:
         from_environment = {name: os.environ[f"{ENV_PREFIX}{name.upper()}"] for name in environment}
         for source in (from_environment, file_values):
@@ -112,6 +101,15 @@ def load(kind: type[SettingsT], program: str, argv: Sequence[str]) -> SettingsT:
         _YamlValues.values = {}
 
 
+def names_given(kind: type[ServerSettings], program: str, argv: Sequence[str]) -> set[str]:
+    """The names that the command line, the environment or the file set: all else is left to the defaults.
+
+    Raises:
+        SettingsError: for an unknown name.
+    """
+    return {name for source in _sources(kind, program, argv) for name in source}
+
+
 def load_or_exit(kind: type[SettingsT], program: str) -> SettingsT:
     """`load` from the real command line; a wrong setting ends the program with one line and exit code 2."""
     try:
@@ -124,6 +122,25 @@ def fail(program: str, message: str) -> NoReturn:
     """End the program with one line on standard error and exit code 2."""
     sys.stderr.write(f"{program}: {message}\n")
     raise SystemExit(2)
+
+
+def _sources(
+    kind: type[ServerSettings], program: str, argv: Sequence[str]
+) -> tuple[dict[str, Any], set[str], dict[str, Any]]:
+    """The flags with their values, the names in the environment, and the file's values; all names are known ones."""
+    flags, rest = _parser(kind, program).parse_known_args(argv)
+    given = {name: value for name, value in vars(flags).items() if value is not None}
+    config = given.pop("config", None) or os.environ.get(f"{ENV_PREFIX}CONFIG")
+    given |= _open_flags(kind, rest)
+    environment = {
+        name.removeprefix(ENV_PREFIX).lower()
+        for name in os.environ
+        if name.startswith(ENV_PREFIX) and name != f"{ENV_PREFIX}CONFIG"
+    }
+    _check_names(environment, lambda name: f"environment variable {ENV_PREFIX}{name.upper()}")
+    file_values = _read_yaml(Path(config)) if config else {}
+    _check_names(file_values, lambda name: f"key {name!r} in the configuration file")
+    return given, environment, file_values
 
 
 def _parser(kind: type[ServerSettings], program: str) -> argparse.ArgumentParser:
