@@ -27,6 +27,7 @@ class RunningServer:
     address: str
     process: asyncio.subprocess.Process
     logs: list[dict[str, object]] = field(default_factory=list)
+    port: "asyncio.Future[int]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def pid(self) -> int:
@@ -58,8 +59,7 @@ async def running(name: str, *flags: str, env: dict[str, str] | None = None) -> 
     reader = asyncio.create_task(_read_logs(process.stderr, started))
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            port = await _listening_port(started, reader)
-            started.address = f"127.0.0.1:{port}"
+            started.address = f"127.0.0.1:{await started.port}"
             await _until_serving(started, reader)
         yield started
     finally:
@@ -89,25 +89,17 @@ async def _read_logs(stream: asyncio.StreamReader, started: RunningServer) -> No
         except ValueError:
             entry = text
         started.logs.append(entry if isinstance(entry, dict) else {"message": text})
-
-
-async def _listening_port(started: RunningServer, reader: "asyncio.Task[None]") -> int:
-    seen = 0
-    while True:
-        for entry in started.logs[seen:]:
-            seen += 1
-            if entry.get("message") == "listening":
-                port = entry["port"]
-                assert isinstance(port, int)
-                return port
-        if reader.done():
-            raise RuntimeError(_obituary(started))
-        await asyncio.sleep(0.01)
+        if started.logs[-1]["message"] == "listening" and not started.port.done():
+            started.port.set_result(int(str(entry["port"])))
+    if not started.port.done():
+        started.port.set_exception(RuntimeError(_obituary(started)))
 
 
 async def _until_serving(started: RunningServer, reader: "asyncio.Task[None]") -> None:
     async with grpc.aio.insecure_channel(started.address) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""), wait_for_ready=True)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(service=""), wait_for_ready=True
+        )
         try:
             async for response in watch:
                 if response.status == health_pb2.HealthCheckResponse.SERVING:

@@ -1,0 +1,156 @@
+"""The three services as scripts, for tests of the orchestrator's own logic: no network, no clock."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+from parley.common.v1 import chat_pb2
+
+from orchestrator.domain import SessionConfig, TranscriptEvent
+from orchestrator.stages.language_model import (
+    GenerationCompleted,
+    GenerationEvent,
+    GenerationStarted,
+    Prompt,
+    SpeechSegment,
+)
+from services.common.errors import ParleyError
+
+Step = GenerationEvent | ParleyError | asyncio.Event
+"""An event to send, an error to fail with, or something to wait for."""
+
+
+def answer(*sentences: str, cut_short: bool = False) -> list[Step]:
+    """A script in which the model says these sentences, each a segment of its own."""
+    steps: list[Step] = [GenerationStarted("held")]
+    for number, sentence in enumerate(sentences):
+        steps += [sentence if number == 0 else f" {sentence}", SpeechSegment(sentence, "en")]
+    return [*steps, GenerationCompleted(cut_short, chat_pb2.Usage(output_tokens=len(sentences)))]
+
+
+@dataclass
+class ScriptedLlm:
+    """Plays one script for each turn; remembers prompts and what was settled."""
+
+    scripts: deque[list[Step]] = field(default_factory=deque)
+    prompts: list[Prompt] = field(default_factory=list)
+    commits: list[tuple[str, str, str | None]] = field(default_factory=list)
+    items: list[chat_pb2.Message] = field(default_factory=list)
+    closed: int = 0
+
+    async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
+        self.prompts.append(prompt)
+        try:
+            for step in self.scripts.popleft():
+                if isinstance(step, ParleyError):
+                    raise step
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                else:
+                    await asyncio.sleep(0)
+                    yield step
+        finally:
+            self.closed += 1
+
+    async def create_conversation(self) -> str:
+        return "conversation"
+
+    async def check_conversation(self, conversation_id: str) -> None:
+        return None
+
+    async def append_message(self, conversation_id: str, message: chat_pb2.Message) -> None:
+        self.items.append(message)
+
+    async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:
+        self.commits.append((conversation_id, response_id, heard_text))
+
+
+@dataclass
+class ScriptedSynthesis:
+    """Half a second of audio (PCM16, 24 kHz) for each chunk; waits for `gate` before the second one."""
+
+    text: str
+    chunks: int
+    gate: asyncio.Event | None
+    error: ParleyError | None
+    cancelled: bool = False
+
+    async def audio(self) -> AsyncGenerator[bytes, None]:
+        for number in range(self.chunks):
+            if self.error is not None:
+                raise self.error
+            if number == 1 and self.gate is not None:
+                await self.gate.wait()
+            await asyncio.sleep(0)
+            yield b"\1\0" * 12_000
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@dataclass
+class ScriptedTts:
+    """Speaks every segment in `chunks` chunks."""
+
+    chunks: int = 2
+    gate: asyncio.Event | None = None
+    error: ParleyError | None = None
+    begun: list[ScriptedSynthesis] = field(default_factory=list)
+
+    def synthesize(self, config: SessionConfig, segment: SpeechSegment, previous_text: str) -> ScriptedSynthesis:
+        self.begun.append(ScriptedSynthesis(segment.text, self.chunks, self.gate, self.error))
+        return self.begun[-1]
+
+
+class ScriptedListening:
+    """Recognition whose events the test puts into `heard`; None ends it, an error fails it."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[TranscriptEvent | ParleyError | None] = asyncio.Queue()
+        self.sent: list[bytes] = []
+        self.forced = 0
+        self.cancelled = False
+
+    async def send_audio(self, audio: bytes) -> None:
+        self.sent.append(audio)
+
+    async def end_utterance(self) -> None:
+        self.forced += 1
+
+    async def finish(self) -> None:
+        self.heard.put_nowait(None)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        self.heard.put_nowait(None)
+
+    async def events(self) -> AsyncGenerator[TranscriptEvent, None]:
+        while (event := await self.heard.get()) is not None:
+            if isinstance(event, ParleyError):
+                raise event
+            yield event
+
+
+@dataclass
+class ScriptedStt:
+    """Hands out scripted recognitions, newest last."""
+
+    opened: list[ScriptedListening] = field(default_factory=list)
+
+    def listen(self, config: SessionConfig) -> ScriptedListening:
+        self.opened.append(ScriptedListening())
+        return self.opened[-1]
+
+
+@dataclass
+class ScriptedStages:
+    """Stands where `orchestrator.stages.Stages` does."""
+
+    stt: Any = field(default_factory=ScriptedStt)
+    llm: Any = field(default_factory=ScriptedLlm)
+    tts: Any = field(default_factory=ScriptedTts)
+
+    async def check_names(self, config: SessionConfig) -> None:
+        return None
