@@ -10,10 +10,11 @@ import numpy.typing as npt
 import soxr
 
 from services.common import g711
-from services.common.audio_format import AudioFormat, Encoding, refuse_container
+from services.common.audio_format import MAGIC_BYTES, AudioFormat, Encoding, refuse_container
 from services.common.errors import UnsupportedAudioError
 
 Samples: TypeAlias = npt.NDArray[np.float32]
+_FULL_SCALE = np.float32(32768)
 
 
 class Decoder:
@@ -23,7 +24,7 @@ class Decoder:
         self._format = audio_format
         self._field = field
         self._rest = b""
-        self._begun = False
+        self._head = b""
 
     def feed(self, data: bytes) -> Samples:
         """Decode what is whole; a part of a frame waits for the next chunk.
@@ -31,9 +32,9 @@ class Decoder:
         Raises:
             UnsupportedAudioError: where the stream begins with a file header.
         """
-        if not self._begun and data:
-            refuse_container(data, self._field)
-            self._begun = True
+        if len(self._head) < MAGIC_BYTES:  # a header may come in pieces too
+            self._head += data[: MAGIC_BYTES - len(self._head)]
+            refuse_container(self._head, self._field)
         if self._rest:
             data = self._rest + data
         whole = len(data) - len(data) % self._format.frame_bytes
@@ -55,7 +56,7 @@ def decode_frames(data: bytes, audio_format: AudioFormat) -> Samples:
     """Whole frames to float32 mono samples; channels are averaged, values outside [-1, 1] and NaN are tamed."""
     encoding = audio_format.encoding
     if encoding is Encoding.PCM_S16LE:
-        samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+        samples = np.frombuffer(data, "<i2").astype(np.float32) / _FULL_SCALE
     elif encoding is Encoding.PCM_F32LE:
         samples = (
             np.nan_to_num(np.frombuffer(data, "<f4"), nan=0.0, posinf=1.0, neginf=-1.0).clip(-1, 1).astype(np.float32)
@@ -82,16 +83,16 @@ def decode(data: bytes, audio_format: AudioFormat, field: str = "audio") -> Samp
 
 
 def encode(samples: Samples, audio_format: AudioFormat) -> bytes:
-    """Float32 mono samples to bytes; several channels get the same samples."""
-    clipped = np.clip(samples, -1.0, 1.0)
+    """Float32 mono samples to bytes; several channels get the same samples. Decoded 16-bit audio comes back exactly."""
     if audio_format.channels > 1:
-        clipped = np.repeat(clipped, audio_format.channels)
+        samples = np.repeat(samples, audio_format.channels)
     encoding = audio_format.encoding
-    if encoding is Encoding.PCM_F32LE:
-        return clipped.astype("<f4").tobytes()
     if encoding is Encoding.PCM_S16LE:
-        return np.rint(clipped * 32767).astype("<i2").tobytes()
-    return g711.encode_mulaw(clipped) if encoding is Encoding.MULAW else g711.encode_alaw(clipped)
+        linear: npt.NDArray[np.int16] = np.rint(np.clip(samples * _FULL_SCALE, -32768, 32767)).astype("<i2")
+        return linear.tobytes()
+    if encoding is Encoding.PCM_F32LE:
+        return np.clip(samples, -1.0, 1.0).astype("<f4").tobytes()
+    return g711.encode_mulaw(samples) if encoding is Encoding.MULAW else g711.encode_alaw(samples)
 
 
 class Resampler:

@@ -13,6 +13,8 @@ _CONTAINERS = {
     b"fLaC": "a FLAC file",
     b"ID3": "an MP3 file",
 }
+MAGIC_BYTES = max(map(len, _CONTAINERS))
+"""Bytes that `refuse_container` needs to know any of them."""
 
 
 class Encoding(Enum):

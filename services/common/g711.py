@@ -23,10 +23,10 @@ def _expand_alaw() -> npt.NDArray[np.int16]:
 
 def _nearest(linear: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8]:
     """For each 16-bit value, offset by 32768, the code whose value is nearest."""
-    order = np.argsort(linear, kind="stable")
-    values = linear[order].astype(np.int32)
+    # Mu-law has two zeros; silence is the positive one, 0xFF, which is found first from the end.
+    values, from_end = np.unique(linear[::-1].astype(np.int32), return_index=True)
     borders = (values[:-1] + values[1:]) // 2
-    return order[np.searchsorted(borders, np.arange(-32768, 32768), side="left")].astype(np.uint8)
+    return (255 - from_end)[np.searchsorted(borders, np.arange(-32768, 32768), side="left")].astype(np.uint8)
 
 
 _MULAW, _ALAW = _expand_mulaw(), _expand_alaw()
@@ -54,4 +54,5 @@ def encode_alaw(samples: npt.NDArray[np.float32]) -> bytes:
 
 
 def _index(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
-    return (np.rint(np.clip(samples, -1, 1) * 32767).astype(np.int32)) + 32768
+    linear: npt.NDArray[np.int32] = np.rint(np.clip(samples * _FULL_SCALE, -32768, 32767)).astype(np.int32)
+    return linear + 32768

@@ -8,9 +8,10 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from services.common.errors import OverloadedError
+from services.common.errors import OverloadedError, ServerDrainingError
 
 T = TypeVar("T")
+_END = object()
 
 
 class Stop:
@@ -28,11 +29,21 @@ class Stop:
 
 
 class _Job:
-    """A callable with its place in the order: lower priority first, then first come, first served."""
+    """A callable with its place in the order: lower priority first, then first come, first served.
 
-    def __init__(self, priority: int, serial: int, run: Callable[[], None] | None) -> None:
+    `fail` tells whoever waits for it that it will not be done.
+    """
+
+    def __init__(
+        self,
+        priority: int,
+        serial: int,
+        run: Callable[[], None] | None,
+        fail: Callable[[BaseException], object] = lambda error: None,
+    ) -> None:
         self.order = (priority, serial)
         self.run = run
+        self.fail = fail
 
     def __lt__(self, other: "_Job") -> bool:
         return self.order < other.order
@@ -42,7 +53,8 @@ class ModelThread:
     """Runs blocking work on one named thread, so that a model is only ever touched by the thread that loaded it.
 
     Work of a lower `priority` number goes first. Cancelling the awaiting task drops work that has not begun, and raises
-    the `Stop` of work that has. `aclose` ends the thread after the work in progress.
+    the `Stop` of work that has. `aclose` ends the thread after the work in progress; whoever waits for work that has
+    not begun gets a ServerDrainingError.
     """
 
     def __init__(self, name: str) -> None:
@@ -67,7 +79,7 @@ class ModelThread:
             else:
                 _to_loop(loop, _settle, future, result)
 
-        self._submit(job, priority)
+        self._submit(job, lambda error: _fail(future, error), priority)
         return await future
 
     async def stream(
@@ -95,9 +107,9 @@ class ModelThread:
             else:
                 items.end(None)
 
-        self._submit(job, priority)
+        self._submit(job, items.end, priority)
         try:
-            async for item in items:
+            while (item := await items.get()) is not _END:
                 yield item
         finally:
             items.stop.set()
@@ -109,11 +121,13 @@ class ModelThread:
             self._jobs.put(_Job(-1_000_000, next(self._serial), None))
         while self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 1.0)
+        while not self._jobs.empty():
+            self._jobs.get_nowait().fail(ServerDrainingError("the server is shutting down", retry_after_s=1.0))
 
-    def _submit(self, job: Callable[[], None], priority: int) -> None:
+    def _submit(self, job: Callable[[], None], fail: Callable[[BaseException], object], priority: int) -> None:
         if self._closed:
             raise RuntimeError("the model thread is closed")
-        self._jobs.put(_Job(priority, next(self._serial), job))
+        self._jobs.put(_Job(priority, next(self._serial), job, fail))
 
     def _main(self) -> None:
         while (job := self._jobs.get()).run is not None:
@@ -127,27 +141,25 @@ class _Channel(Generic[T]):
         self.stop = Stop()
         self._loop = loop
         self._ahead = ahead
-        self._items: asyncio.Queue[tuple[T | None, bool, BaseException | None]] = asyncio.Queue()
+        self._items: asyncio.Queue[tuple[Any, BaseException | None]] = asyncio.Queue()
 
     def put(self, item: T) -> bool:
         """From the thread: hand over; False once the reader has gone or lags too far behind."""
         if self._items.qsize() >= self._ahead:
             self.end(OverloadedError("the stream is read too slowly"))
             return False
-        return _to_loop(self._loop, self._items.put_nowait, (item, False, None))
+        return _to_loop(self._loop, self._items.put_nowait, (item, None))
 
     def end(self, error: BaseException | None) -> None:
         """From the thread: nothing follows."""
-        _to_loop(self._loop, self._items.put_nowait, (None, True, error))
+        _to_loop(self._loop, self._items.put_nowait, (_END, error))
 
-    async def __aiter__(self) -> AsyncIterator[T]:
-        while True:
-            item, ended, error = await self._items.get()
-            if error is not None:
-                raise error
-            if ended:
-                return
-            yield item  # type: ignore[misc]
+    async def get(self) -> Any:
+        """From the loop: the next item, `_END` after the last, or the error that ended them."""
+        item, error = await self._items.get()
+        if error is not None:
+            raise _raisable(error)
+        return item
 
 
 def _generator(items: Iterator[T]) -> Any:
@@ -162,7 +174,12 @@ def _settle(future: "asyncio.Future[T]", result: T) -> None:
 
 def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
     if not future.done():
-        future.set_exception(error)
+        future.set_exception(_raisable(error))
+
+
+def _raisable(error: BaseException) -> BaseException:
+    """A StopIteration cannot be raised through a coroutine, nor set on a future: its reader would wait for ever."""
+    return RuntimeError("the work ran out of items") if isinstance(error, StopIteration) else error
 
 
 def _to_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> bool:
