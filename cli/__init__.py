@@ -1,0 +1,1 @@
+"""The `parley` command: starts the services on one machine, and talks to them."""

@@ -1,0 +1,5 @@
+"""`python -m cli` is `parley`."""
+
+from cli.main import main
+
+main()

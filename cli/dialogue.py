@@ -1,0 +1,112 @@
+"""What has been said in a conversation, gathered from its events. No I/O and no clock: the caller says when."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+from cli import events
+
+Seconds: TypeAlias = float
+
+
+@dataclass
+class Turn:
+    """One turn of the user and the answer to it.
+
+    Attributes:
+        speech_end_s: where the user's speech ended, in seconds of the audio sent.
+        transcript, language: what the user said.
+        answer: the text of the answer; `spoken` is what was heard of it.
+        audio_bytes: speech received, in the session's output format.
+        first_audio_s: from the end of the user's speech to the first byte of the answer, as measured here.
+        outcome: how the answer ended; None while it has not.
+        timings: the server's measurements.
+        superseded: the user spoke on before the answer began, so that there may never be one.
+    """
+
+    item_id: str
+    speech_end_s: Seconds | None = None
+    transcript: str = ""
+    language: str = ""
+    response_id: str = ""
+    answer: str = ""
+    spoken: str = ""
+    audio_bytes: int = 0
+    first_audio_s: Seconds | None = None
+    outcome: events.Outcome | None = None
+    timings: events.Timings | None = None
+    superseded: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "outcome": self.outcome.value if self.outcome else None}
+
+
+@dataclass
+class Dialogue:
+    """The turns so far. `feed` every event, with the seconds since the first audio was sent."""
+
+    turns: list[Turn] = field(default_factory=list)
+    heard_at_s: Seconds = 0.0
+    """When the last event came."""
+    _open_items: set[str] = field(default_factory=set)
+    _open_responses: set[str] = field(default_factory=set)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is still to come: speech to be transcribed, an answer to begin or to end."""
+        unanswered = self._last_unanswered()
+        asked = unanswered is not None and not unanswered.superseded
+        return bool(self._open_items or self._open_responses or asked)
+
+    def feed(self, event: events.Event, at_s: Seconds) -> None:
+        """Take in one event."""
+        self.heard_at_s = at_s
+        match event:
+            case events.SpeechStarted(item_id):
+                self._open_items.add(item_id)
+                if (asking := self._last_unanswered()) is not None:
+                    asking.superseded = True
+            case events.SpeechStopped(item_id, end_s):
+                self._item(item_id).speech_end_s = end_s
+            case events.FinalTranscript(item_id, text, language):
+                self._open_items.discard(item_id)
+                turn = self._item(item_id)
+                turn.transcript, turn.language = text.strip(), language
+                if not turn.transcript:
+                    self.turns.remove(turn)
+            case events.ResponseStarted(response_id):
+                self._open_responses.add(response_id)
+                if (asked := self._last_unanswered()) is not None:
+                    asked.response_id = response_id
+            case events.TextDelta(response_id, text):
+                if (turn_ := self._answering(response_id)) is not None:
+                    turn_.answer += text
+            case events.AudioDelta(response_id, data):
+                if (turn_ := self._answering(response_id)) is not None:
+                    self._add_audio(turn_, data, at_s)
+            case events.ResponseEnded(response_id, outcome, spoken, timings):
+                self._open_responses.discard(response_id)
+                if (turn_ := self._answering(response_id)) is not None:
+                    turn_.outcome, turn_.spoken, turn_.timings = outcome, spoken, timings
+            case _:
+                pass
+
+    @staticmethod
+    def _add_audio(turn: Turn, data: bytes, at_s: Seconds) -> None:
+        if not turn.audio_bytes and turn.speech_end_s is not None:
+            turn.first_audio_s = at_s - turn.speech_end_s
+        turn.audio_bytes += len(data)
+
+    def _item(self, item_id: str) -> Turn:
+        """The turn of an utterance, made at its first event."""
+        for turn in reversed(self.turns):
+            if turn.item_id == item_id:
+                return turn
+        self.turns.append(Turn(item_id))
+        return self.turns[-1]
+
+    def _last_unanswered(self) -> Turn | None:
+        return next((turn for turn in reversed(self.turns) if turn.transcript and not turn.response_id), None)
+
+    def _answering(self, response_id: str) -> Turn | None:
+        return next((turn for turn in reversed(self.turns) if turn.response_id == response_id), None)

@@ -1,0 +1,112 @@
+"""What happens in a conversation, as plain data. Seconds and bytes; no gRPC."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+
+class Outcome(Enum):
+    """How a response ended."""
+
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Timings:
+    """The server's measurements, in seconds from the end of the user's speech; None for what did not happen."""
+
+    endpointing_s: float | None = None
+    final_transcript_s: float | None = None
+    first_token_s: float | None = None
+    first_segment_s: float | None = None
+    first_audio_s: float | None = None
+    total_s: float | None = None
+
+
+@dataclass(frozen=True)
+class SpeechStarted:
+    """The user began to speak, `at_s` seconds into the audio: playback stops now."""
+
+    item_id: str
+    at_s: float
+
+
+@dataclass(frozen=True)
+class SpeechStopped:
+    """The user stopped speaking, `at_s` seconds into the audio (without the silence after it)."""
+
+    item_id: str
+    at_s: float
+
+
+@dataclass(frozen=True)
+class InterimTranscript:
+    """What has been understood so far; replaces the one before."""
+
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class FinalTranscript:
+    """What the user said; empty where it was no speech."""
+
+    item_id: str
+    text: str
+    language: str
+
+
+@dataclass(frozen=True)
+class ResponseStarted:
+    """The assistant begins to answer."""
+
+    response_id: str
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """More of the answer's text."""
+
+    response_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class AudioDelta:
+    """More of the answer's speech, in the session's output format."""
+
+    response_id: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class ResponseEnded:
+    """The answer has ended; `spoken` is what the user heard of it, `timings` is None where none were sent."""
+
+    response_id: str
+    outcome: Outcome
+    spoken: str
+    timings: Timings | None
+
+
+@dataclass(frozen=True)
+class TurnFailed:
+    """A turn failed, the session goes on; the message names the service at fault."""
+
+    message: str
+
+
+Event: TypeAlias = (
+    SpeechStarted
+    | SpeechStopped
+    | InterimTranscript
+    | FinalTranscript
+    | ResponseStarted
+    | TextDelta
+    | AudioDelta
+    | ResponseEnded
+    | TurnFailed
+)

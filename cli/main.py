@@ -1,0 +1,229 @@
+"""The `parley` command line. Each command's work is in the module of its name, imported when it is called."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from cli.errors import FAILED, INTERRUPTED, USAGE, CliError
+from cli.programs import LLM, ORCHESTRATOR, STT, TTS, Program
+
+T = TypeVar("T")
+app = typer.Typer(
+    name="parley",
+    help="Parley: a voice agent made of gRPC services.",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ANY_FLAG: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
+AudioFile = Annotated[Path, typer.Argument(metavar="FILE", help="WAV, FLAC, OGG or MP3, of any rate.")]
+OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.wav", help="WAV file to write.")]
+VoiceOption = Annotated[str, typer.Option(help="Voice of the answer; the server's default if not given.")]
+LanguageOption = Annotated[str, typer.Option(help="BCP-47 language of the speech, or auto to detect it.")]
+InstructionsOption = Annotated[str, typer.Option(help="What the assistant is told to be and do.")]
+ConversationOption = Annotated[str, typer.Option("--conversation-id", help="Continue this conversation.")]
+
+
+def _target(program: Program) -> Any:
+    return typer.Option(help=f"Address of {program.title}.", metavar="HOST:PORT")
+
+
+def _port(flag: str, program: Program) -> Any:
+    what = f"Port of {program.title} ({program.default_port}); 0 takes a free one."
+    return typer.Option(flag, min=0, max=65535, metavar="PORT", help=what, show_default=False)
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace where the program itself fails.")] = False,
+) -> None:
+    global _debug
+    _debug = debug
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+_debug = False
+
+
+@app.command(
+    context_settings=ANY_FLAG,
+    epilog="Any flag of any service may be given too, and goes to those that have it, such as --tts espeak-ng or "
+    "--llm_gen_top_p 0.9: see parley-stt --help, parley-llm --help, parley-tts --help, parley-orchestrator --help. "
+    "PARLEY_* environment variables reach them as well. --stt_target, --llm_target or --tts_target HOST:PORT use a "
+    "service that runs elsewhere already.",
+)
+def up(
+    context: typer.Context,
+    port: Annotated[int | None, _port("--port", ORCHESTRATOR)] = None,
+    stt_port: Annotated[int | None, _port("--stt_port", STT)] = None,
+    llm_port: Annotated[int | None, _port("--llm_port", LLM)] = None,
+    tts_port: Annotated[int | None, _port("--tts_port", TTS)] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="YAML file with flags as keys.")
+    ] = None,
+    log_dir: Annotated[
+        Path | None, typer.Option("--log_dir", metavar="DIR", help="Folder of the services' logs, a file for each.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the services' logs here too.")] = False,
+) -> None:
+    """Start the whole stack on this machine; Ctrl-C stops it."""
+    from cli import up as command
+    from cli.plan import plan_stack
+
+    ports = {ORCHESTRATOR.name: port, STT.name: stt_port, LLM.name: llm_port, TTS.name: tts_port}
+    plan = plan_stack(context.args, {name: number for name, number in ports.items() if number is not None}, config)
+    code = asyncio.run(command.run(plan, log_dir=log_dir, verbose=verbose, console=_console()))
+    raise typer.Exit(code)
+
+
+@app.command()
+def talk(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Recording to send.")] = None,
+    output: OutputOption = None,
+    mic: Annotated[bool, typer.Option("--mic", help="Talk live with the sound card.")] = False,
+    target: Annotated[str, _target(ORCHESTRATOR)] = ORCHESTRATOR.default_target,
+    voice: VoiceOption = "",
+    language: LanguageOption = "",
+    instructions: InstructionsOption = "",
+    conversation_id: ConversationOption = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end, nothing else.")] = False,
+) -> None:
+    """Send a recording, or the microphone, and hear the answer."""
+    from cli import talk as command
+
+    if mic == (file is not None):
+        raise CliError("give either a recording or --mic", USAGE)
+    if mic and (output is not None or as_json):
+        raise CliError("-o and --json are for recordings, not for --mic", USAGE)
+    options = command.TalkOptions(target, voice, language, instructions, conversation_id)
+    if file is None:
+        _run(command.run_microphone(options, console=_console()))
+    else:
+        _run(command.run_file(file, output, options, as_json=as_json, console=_console()))
+
+
+@app.command()
+def say(
+    text: Annotated[str, typer.Argument(help="What to say; - reads it from standard input.")],
+    output: OutputOption = None,
+    target: Annotated[str, _target(TTS)] = TTS.default_target,
+    voice: VoiceOption = "",
+    language: Annotated[str, typer.Option(help="BCP-47 language of the text; the voice's own if not given.")] = "",
+    rate: Annotated[float | None, typer.Option(help="Speaking rate; 1 is normal.", show_default=False)] = None,
+) -> None:
+    """Speak a text, into a file or through the sound card."""
+    from cli import say as command
+
+    options = command.SayOptions(target, voice, language, rate)
+    _run(command.run(sys.stdin.read() if text == "-" else text, output, options, console=_console()))
+
+
+@app.command()
+def transcribe(
+    file: AudioFile,
+    interim: Annotated[bool, typer.Option("--interim", help="Show interim transcripts too.")] = False,
+    words: Annotated[bool, typer.Option("--words", help="Show when each word is said.")] = False,
+    target: Annotated[str, _target(STT)] = STT.default_target,
+    language: LanguageOption = "",
+) -> None:
+    """Print what is said in a recording."""
+    from cli import transcribe as command
+
+    options = command.TranscribeOptions(target, language, interim=interim, words=words)
+    _run(command.run(file, options, console=_console()))
+
+
+@app.command()
+def chat(
+    message: Annotated[str, typer.Argument(help="One message to answer; without it, a conversation.")] = "",
+    target: Annotated[str, _target(LLM)] = LLM.default_target,
+    instructions: InstructionsOption = "",
+    conversation_id: ConversationOption = "",
+) -> None:
+    """Write with the language model."""
+    from cli import chat as command
+
+    command.run(message, command.ChatOptions(target, instructions, conversation_id), console=_console())
+
+
+@app.command()
+def doctor(
+    cache_dir: Annotated[
+        Path | None, typer.Option("--cache_dir", metavar="DIR", help="Where models are unpacked.", show_default=False)
+    ] = None,
+) -> None:
+    """Say what is missing on this machine, and what to do about it."""
+    from cli import doctor as command
+
+    if not asyncio.run(command.run(cache_dir, console=_console())):
+        raise typer.Exit(FAILED)
+
+
+@app.command(context_settings=ANY_FLAG, epilog="Flags of the services may be given as to `parley up`.")
+def demo(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.wav", help="WAV file of the answer.")] = Path(
+        "out/answer.wav"
+    ),
+    question: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Another recorded question.", show_default=False)
+    ] = None,
+) -> None:
+    """Start the stack, put a recorded question to it, stop it."""
+    from cli import demo as command
+
+    _run(command.run(question, output, context.args, console=_console()))
+
+
+def main() -> NoReturn:
+    """Run a command; whatever fails is one line on standard error and an exit code."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines on standard error say what we say better
+    try:
+        code = app(prog_name="parley", standalone_mode=False)
+    except CliError as error:
+        code = _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        code = _fail(_usage_message(error), USAGE)
+    except (typer.Abort, KeyboardInterrupt, asyncio.CancelledError):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; nothing more to flush
+        code = FAILED
+    except Exception as error:  # the last line of defence
+        if _debug:
+            raise
+        code = _fail(f"unexpected {type(error).__name__}: {error}; `parley --debug …` shows where", FAILED)
+    sys.exit(code)
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"parley: {' '.join(message.split())}\n")
+    return code
+
+
+def _usage_message(error: "typer.TyperException") -> str:
+    format_message = getattr(error, "format_message", None)
+    return format_message() if format_message else str(error)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+if __name__ == "__main__":
+    main()

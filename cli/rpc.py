@@ -1,0 +1,45 @@
+"""What went wrong in a call, as one line that names the service."""
+
+import grpc
+
+from cli.errors import CliError
+from cli.programs import ORCHESTRATOR, Program
+from services.common import errors
+from services.common.status import from_rpc_error
+
+_DETAILS_KEY = "grpc-status-details-bin"
+_INTERNAL = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+_OF_THE_SERVER = (errors.UnavailableError, errors.OverloadedError, errors.UpstreamTimeoutError)
+
+
+def explain(error: grpc.aio.AioRpcError, program: Program, target: str, *, connected: bool = False) -> CliError:
+    """The line for a failed call.
+
+    Args:
+        error: what the call raised.
+        program: whom the call was meant for.
+        target: where it was looked for.
+        connected: whether it had answered before, so that it must have gone away.
+    """
+    parsed = from_rpc_error(error)
+    if any(key == _DETAILS_KEY for key, _ in error.trailing_metadata() or ()):
+        return CliError(_of_parley(parsed, program))
+    code = error.code()
+    if code is grpc.StatusCode.UNAVAILABLE and not connected:
+        return CliError(f"nothing listens at {target}; start it with `parley up`")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return CliError(f"what listens at {target} is not {program.title}")
+    if code is grpc.StatusCode.CANCELLED:
+        return CliError(f"{program.title} ended the call")
+    if code in _INTERNAL:
+        return CliError(f"{program.title} had an internal error; its log has the details")
+    return CliError(f"{program.title} {parsed.message}")
+
+
+def _of_parley(error: errors.ParleyError, program: Program) -> str:
+    """The server's own words; the orchestrator's name the service at fault, the others speak for themselves."""
+    if error.field:
+        return f"{error.field}: {error.message}"
+    if program is not ORCHESTRATOR and isinstance(error, _OF_THE_SERVER):
+        return f"{program.title}: {error.message}"
+    return error.message
