@@ -48,9 +48,9 @@ lock: install ## pin and hash the newest allowed versions into requirements/dev.
 	$(BIN)/python tools/lock.py
 
 bench: install ## measure: voice to voice, overhead, memory; results in benchmarks/results/
-	$(BIN)/python benchmarks/voice_to_voice.py
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python -m benchmarks.voice_to_voice
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.memory
 
 clean: ## remove the virtual environment and what was built
 	rm -rf $(VENV) build out *.egg-info

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -97,9 +98,8 @@ async def _read_logs(stream: asyncio.StreamReader, started: RunningServer) -> No
 
 async def _until_serving(started: RunningServer, reader: "asyncio.Task[None]") -> None:
     async with grpc.aio.insecure_channel(started.address) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(
-            health_pb2.HealthCheckRequest(service=""), wait_for_ready=True
-        )
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service=""), wait_for_ready=True)
         try:
             async for response in watch:
                 if response.status == health_pb2.HealthCheckResponse.SERVING:

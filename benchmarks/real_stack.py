@@ -1,0 +1,63 @@
+"""The four services on the embedded models, and a client that speaks recordings to them at the speed of speech."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from services.llm.processor import prefers_bfloat16
+
+from cli.audio_files import SpeechFile
+from cli.dialogue import Dialogue, Turn
+from cli.events import Event
+from cli.plan import EMBEDDED_MODEL
+from cli.talk import TalkOptions, talk_file
+from tests.support.servers import ROOT, RunningServer, running
+
+QUESTIONS = sorted((ROOT / "samples").glob("*.wav"))
+INSTRUCTIONS = "You are a friendly assistant. Answer in one or two short sentences."
+_FRAME_S = 0.01
+_SPEECH_LEVEL = 0.03
+"""Of the loudest 10 ms: quieter is the room, not the speaker (-30 dB)."""
+
+
+@contextlib.asynccontextmanager
+async def real_stack() -> AsyncIterator[dict[str, RunningServer]]:
+    """Start the four; yields them by name."""
+    dtype = "bfloat16" if prefers_bfloat16() else "float32"
+    flags = {
+        "stt": (),
+        "llm": (
+            "--llm_backend=transformers",
+            f"--model_name={EMBEDDED_MODEL}",
+            f"--llm_torch_dtype={dtype}",
+            *llm_flags,
+        ),
+        "tts": (),
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        servers = {name: await stack.enter_async_context(running(name, *flags[name])) for name in flags}
+        targets = (f"--{name}_target={server.address}" for name, server in servers.items())
+        servers["orchestrator"] = await stack.enter_async_context(running("orchestrator", *targets))
+        yield servers
+
+
+class _Silent:
+    def show(self, event: Event, dialogue: Dialogue) -> None:
+        """Print nothing."""
+
+
+async def speak(target: str, recording: Path) -> list[Turn]:
+    """Say a recording in a session of its own; returns the turns."""
+    with SpeechFile(recording) as source:
+        talk = await talk_file(source, TalkOptions(target, instructions=INSTRUCTIONS), _Silent())
+    return talk.dialogue.turns
+
+
+def end_of_speech_s(recording: Path) -> float:
+    """Where the last speech in a recording ends, told from its loudness alone: no model that is being measured."""
+    samples, rate = soundfile.read(recording, dtype="float32")
+    frame = round(rate * _FRAME_S)
+    loudness = np.sqrt((samples[: len(samples) // frame * frame].reshape(-1, frame) ** 2).mean(axis=1))
+    return float(np.flatnonzero(loudness >= _SPEECH_LEVEL * loudness.max())[-1] + 1) * _FRAME_S
