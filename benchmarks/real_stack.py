@@ -32,7 +32,6 @@ async def real_stack() -> AsyncIterator[dict[str, RunningServer]]:
             "--llm_backend=transformers",
             f"--model_name={EMBEDDED_MODEL}",
             f"--llm_torch_dtype={dtype}",
-            *llm_flags,
         ),
         "tts": (),
     }
