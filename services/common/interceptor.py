@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from services.common import logs
-from services.common.errors import ModelLoadingError, ParleyError, ServerDrainingError
+from services.common.errors import InvalidArgumentError, ModelLoadingError, ParleyError, ServerDrainingError
 from services.common.metrics import ServerMetrics
 from services.common.status import INTERNAL_MESSAGE, to_status
 
@@ -22,9 +23,12 @@ _EXEMPT = ("/grpc.health.v1.", "/grpc.reflection.")
 
 
 class Gate:
-    """Whether new calls are let in."""
+    """Whether new calls are let in, and whether all that were have left."""
 
     def __init__(self) -> None:
+        self._inside = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._refusal: Callable[[], ParleyError] | None = lambda: ModelLoadingError(
             "the model is still loading", retry_after_s=1.0
         )
@@ -41,6 +45,21 @@ class Gate:
         """Raise where calls are refused now."""
         if self._refusal is not None:
             raise self._refusal()
+
+    def enter(self) -> None:
+        """A call begins, let in or not."""
+        self._inside += 1
+        self._empty.clear()
+
+    def leave(self) -> None:
+        """A call has ended."""
+        self._inside -= 1
+        if not self._inside:
+            self._empty.set()
+
+    async def wait_empty(self) -> None:
+        """Wait until no call is running; health and reflection do not count."""
+        await self._empty.wait()
 
 
 class ServerInterceptor(grpc.aio.ServerInterceptor):
@@ -65,14 +84,16 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         wrap = self._streaming if handler.response_streaming else self._unary
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         behaviour = wrap(getattr(handler, kind), method)
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]
+        parse = _parser(handler.request_deserializer, streaming=handler.request_streaming)
+        return make(behaviour, parse, handler.response_serializer)  # type: ignore[no-any-return]
 
     def _unary(self, behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            call = _Call(self._metrics, method, context)
+            call = _Call(self._gate, self._metrics, method, context)
             with call:
                 try:
                     self._gate.check()
+                    _check_parsed(request)
                     return await behaviour(request, context)
                 except Exception as error:  # noqa: BLE001  the last line of defence
                     await call.abort(error)
@@ -83,11 +104,12 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         self, behaviour: Callable[..., AsyncIterator[Any]], method: str
     ) -> Callable[..., AsyncIterator[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            call = _Call(self._metrics, method, context)
+            call = _Call(self._gate, self._metrics, method, context)
             with call:
                 responses = None
                 try:
                     self._gate.check()
+                    _check_parsed(request)
                     responses = behaviour(request, context)
                     async for response in responses:
                         yield response
@@ -101,10 +123,35 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         return handle
 
 
+def _parser(deserialize: Callable[[bytes], Any], *, streaming: bool) -> Callable[[bytes], Any]:
+    """A deserializer whose failure is an answer, not a fault with a class name: a stream's handler gets the error where
+    it reads, a unary one instead of the request, since it would not be called otherwise.
+    """
+
+    def parse(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            error = InvalidArgumentError("the bytes are no message of this method")
+        if streaming:
+            raise error
+        return error
+
+    return parse
+
+
+def _check_parsed(request: Any) -> None:
+    if isinstance(request, ParleyError):
+        raise request
+
+
 class _Call:
     """One call: its log ids, its metrics and its end."""
 
-    def __init__(self, metrics: ServerMetrics, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def __init__(
+        self, gate: Gate, metrics: ServerMetrics, method: str, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        self._gate = gate
         self._metrics = metrics
         self._method = method
         self._context = context
@@ -116,6 +163,7 @@ class _Call:
         self._code = "OK"
 
     def __enter__(self) -> None:
+        self._gate.enter()
         self._ids.__enter__()
         self._metrics.call_started(self._method)
 
@@ -124,6 +172,7 @@ class _Call:
             self._code = "CANCELLED"
         self._metrics.call_ended(self._method, self._code, time.monotonic() - self._begun)
         self._ids.__exit__(None, None, None)
+        self._gate.leave()
 
     async def abort(self, error: Exception) -> None:
         """End the call with the status that the exception stands for; only Parley's own messages reach the client."""
@@ -132,7 +181,7 @@ class _Call:
             self._code = status.code.name
             log.info(
                 "call refused",
-                extra={"method": self._method, "code": self._code, "reason": error.reason, "error": str(error)},
+                extra={"method": self._method, "code": self._code, "reason": error.reason, "error": status.details},
             )
             await self._context.abort_with_status(status)
         if isinstance(error, grpc.aio.AbortError):

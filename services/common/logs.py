@@ -25,10 +25,20 @@ def setup(service: str, level: str, log_format: str) -> None:
             )
         )
     else:
-        handler.setFormatter(logging.Formatter(f"%(asctime)s {service} %(levelname)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_TextFormatter(f"%(asctime)s {service} %(levelname)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_add_ids)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
+
+
+class _TextFormatter(logging.Formatter):
+    """A line for a person: the message, then what else the record holds."""
+
+    _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        extra = " ".join(f"{name}={value}" for name, value in vars(record).items() if name not in self._OWN)
+        return f"{super().formatMessage(record)}  {extra}".rstrip()
 
 
 @contextlib.contextmanager

@@ -3,12 +3,12 @@
 Several processes may start at once: one builds, the others wait.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.util
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from services.common.errors import StartupError
@@ -22,24 +22,37 @@ def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
     The folder appears whole or not at all. Put a version or a hash into the name: what exists is never built again.
 
     Raises:
+        StartupError: where nothing can be written below `root`.
         whatever `build` raises; nothing is left behind then.
     """
     target = root / name
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(target) as folder:
         if target.is_dir():
             return target
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            build(folder)
-            folder.rename(target)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        build(folder)
+        folder.rename(target)
     return target
+
+
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[Path]:
+    """Hold the target's lock; yields an empty folder beside it, which is removed if it is still there at the end."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = (target.parent / f".{target.name}.lock").open("w")
+    except OSError as error:
+        raise StartupError(f"cannot write to {target.parent}: {error.strerror}; choose another --cache_dir") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = target.parent / f".{target.name}.part"
+        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed: the lock was its, too
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def package_dir(package: str) -> Path:

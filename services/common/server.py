@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from services.common import logs
 from services.common.errors import ParleyError, StartupError
 from services.common.interceptor import Gate, ServerInterceptor
-from services.common.metrics import ServerMetrics, watch_event_loop
+from services.common.metrics import MetricsServer, ServerMetrics, watch_event_loop
 from services.common.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,10 @@ KEEPALIVE_OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
+
+
+_LAST_STATUS_S = 0.25
+"""Seconds for the statuses of calls that have just ended to reach their clients."""
 
 
 class Service(ABC):
@@ -78,8 +82,8 @@ async def run(service: Service, settings: ServerSettings) -> None:
     service.register(server)
     await _set_health(health_servicer, names, serving=False)
     port = _bind(server, settings)
+    metrics_server = _expose(metrics, settings)
     await server.start()
-    metrics_server = metrics.expose(settings.host, settings.metrics_port)
     loop_watch = asyncio.create_task(watch_event_loop(metrics))
     log.info(
         "listening", extra={"address": f"{settings.host}:{port}", "port": port, "metrics_port": metrics_server.port}
@@ -107,7 +111,7 @@ async def run(service: Service, settings: ServerSettings) -> None:
         await health_servicer.enter_graceful_shutdown()
         await asyncio.sleep(settings.drain_wait_s)
         gate.drain()
-        await server.stop(settings.drain_grace_s)
+        await _finish_calls(server, gate, settings.drain_grace_s)
     finally:
         # 5. Stop.
         await server.stop(0)
@@ -135,6 +139,29 @@ def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
         raise StartupError(
             f"cannot listen on {settings.host}:{settings.port}; is the port taken? Choose another --port"
         ) from None
+
+
+def _expose(metrics: ServerMetrics, settings: ServerSettings) -> MetricsServer:
+    try:
+        return metrics.expose(settings.host, settings.metrics_port)
+    except OSError:
+        raise StartupError(
+            f"cannot serve metrics on {settings.host}:{settings.metrics_port}; is the port taken? "
+            "Choose another --metrics_port"
+        ) from None
+
+
+async def _finish_calls(server: grpc.aio.Server, gate: Gate, grace_s: float) -> None:
+    """Tell clients to go elsewhere, and wait for the calls that run; those that outlast the grace are cancelled.
+
+    The server's own wait is not enough: a watcher of health never ends its call, and would use up the whole grace.
+    """
+    stopped = asyncio.create_task(server.stop(grace_s))
+    emptied = asyncio.create_task(gate.wait_empty())
+    await asyncio.wait((stopped, emptied), return_when=asyncio.FIRST_COMPLETED)
+    emptied.cancel()
+    await server.stop(min(grace_s, _LAST_STATUS_S))
+    await asyncio.gather(stopped, emptied, return_exceptions=True)
 
 
 async def _set_health(servicer: health.aio.HealthServicer, names: Sequence[str], *, serving: bool) -> None:

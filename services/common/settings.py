@@ -8,7 +8,7 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
@@ -94,9 +94,8 @@ def load(kind: type[SettingsT], program: str, argv: Sequence[str]) -> SettingsT:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(
-            f"--{name}: {first['msg'].removeprefix('Value error, ')}" if name else first["msg"]
-        ) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"--{name}: {message}" if name else message) from None
     finally:
         _YamlValues.values = {}
 
@@ -137,15 +136,22 @@ def _sources(
         for name in os.environ
         if name.startswith(ENV_PREFIX) and name != f"{ENV_PREFIX}CONFIG"
     }
-    _check_names(environment, lambda name: f"environment variable {ENV_PREFIX}{name.upper()}")
+    _check_names(environment, "environment variable", lambda name: f"{ENV_PREFIX}{name.upper()}")
     file_values = _read_yaml(Path(config)) if config else {}
-    _check_names(file_values, lambda name: f"key {name!r} in the configuration file")
+    _check_names(file_values, "key in the configuration file:", str)
     return given, environment, file_values
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(message.removeprefix("argument "))
 
 
 def _parser(kind: type[ServerSettings], program: str) -> argparse.ArgumentParser:
     """A flag for each field, grouped by the field's `group`; values stay text, pydantic reads them."""
-    parser = argparse.ArgumentParser(program, description=kind.__doc__, allow_abbrev=False)
+    parser = _Parser(program, description=kind.__doc__, allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of these flags as keys")
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in kind.model_fields.items():
@@ -187,11 +193,11 @@ def _is_open(kind: type[ServerSettings], name: str) -> bool:
     return bool(prefix) and name.startswith(prefix) and name != prefix and name not in kind.model_fields
 
 
-def _check_names(names: Mapping[str, Any] | set[str], describe: Any) -> None:
+def _check_names(names: Iterable[str], what: str, spell: Callable[[str], str]) -> None:
     for name in sorted(names):
         if name not in FLAG_NAMES and not name.startswith(FLAG_PREFIXES):
             hint = nearest(name, FLAG_NAMES)
-            raise SettingsError(f"unknown {describe(name)}" + (f"; did you mean {hint}?" if hint else ""))
+            raise SettingsError(f"unknown {what} {spell(name)}" + (f"; did you mean {spell(hint)}?" if hint else ""))
 
 
 def nearest(name: str, known: Any) -> str | None:

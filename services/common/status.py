@@ -1,7 +1,10 @@
 """The one table between Parley's exceptions and gRPC statuses, read in both directions."""
 
+from collections.abc import Sequence
+
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -9,6 +12,9 @@ from services.common import errors
 
 DOMAIN = "parley"
 INTERNAL_MESSAGE = "internal error; the server's log has the details"
+_LONGEST_MESSAGE = 250
+"""Characters. A message may quote the request; statuses travel in headers, where 16 KiB (of which a message takes up to
+17 bytes a character) make the whole call fail."""
 
 # Subclasses before their bases: the first match counts, in both directions.
 STATUS_CODES: tuple[tuple[type[errors.ParleyError], grpc.StatusCode], ...] = (
@@ -31,15 +37,16 @@ def to_status(error: errors.ParleyError) -> grpc.Status:
 
     The details follow google.rpc's error model (AIP-193).
     """
+    message = error.message if len(error.message) <= _LONGEST_MESSAGE else error.message[: _LONGEST_MESSAGE - 1] + "…"
     details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))]
     if error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=message)
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
     if error.retry_after_s is not None:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(round(error.retry_after_s * 1e9))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    message = f"{error.field}: {error.message}" if error.field else error.message
+    message = f"{error.field}: {message}" if error.field else message
     return rpc_status.to_status(status_pb2.Status(code=code_of(error).value[0], message=message, details=details))
 
 
@@ -50,8 +57,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.ParleyError:
     message of ours, since the transport's own text names addresses.
     """
     message, reason, field, retry_after_s = error.details() or "", "", "", None
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    for detail in status.details if status else ():
+    for detail in _details(error):
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo()
             detail.Unpack(info)
@@ -76,15 +82,25 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.ParleyError:
     return kind(message, field=field, retry_after_s=retry_after_s)
 
 
+def _details(error: grpc.aio.AioRpcError) -> Sequence[any_pb2.Any]:
+    """The details of a rich status; none where there is no such status, or one that contradicts the plain one."""
+    try:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    except (ValueError, DecodeError):
+        return ()
+    return status.details if status else ()
+
+
 def _kind(code: grpc.StatusCode, reason: str) -> type[errors.ParleyError]:
+    """The most special exception of errors.py with this code and reason."""
     base = next((kind for kind, known in STATUS_CODES if known is code), errors.UpstreamError)
-    pending = [base]
+    pending, found = [base], base
     while pending:
         kind = pending.pop()
-        if kind.reason == reason:
-            return kind
+        if kind.__dict__.get("reason") == reason and kind.__module__ == errors.__name__:
+            found = kind
         pending.extend(kind.__subclasses__())
-    return base
+    return found
 
 
 def _packed(
