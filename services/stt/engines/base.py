@@ -1,0 +1,47 @@
+"""What an STT engine is."""
+
+from abc import ABC, abstractmethod
+
+from services.common.audio import Samples
+from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
+from services.stt.vad import VoiceDetector
+
+
+class Engine(ABC):
+    """Recognizes speech; one instance serves all streams. Its heavy imports wait for `load`."""
+
+    listens: bool = True
+    """Whether what it recognizes depends on the audio; where not, a stream that the client cuts is only counted."""
+
+    @abstractmethod
+    async def load(self) -> None:
+        """Load the models.
+
+        Raises:
+            StartupError: saying what is missing or wrong.
+        """
+
+    @property
+    @abstractmethod
+    def info(self) -> ModelInfo:
+        """What it can do; known once loaded."""
+
+    @abstractmethod
+    def new_detector(self) -> VoiceDetector:
+        """A voice detector for a new stream."""
+
+    @abstractmethod
+    async def recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
+        """What is said in a stretch of audio (float32 mono at 16 kHz, at most 30 s); words are timed from its start.
+
+        Cancel the awaiting task to stop: work that has not begun is dropped, work that has ends at its next step.
+
+        Args:
+            samples: the audio.
+            request: language, hints, word timings.
+            interim: prefer speed to accuracy, and let final recognitions go first.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go of the models, once the work in progress is done."""

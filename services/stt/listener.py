@@ -1,0 +1,169 @@
+"""One live stream: bytes in, events out."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from services.stt.domain import (
+    Completed,
+    Event,
+    Recognition,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptionOptions,
+)
+from services.stt.endpointing import EndpointEvent, Paused, Resumed, SegmentEnded, SegmentStarted
+from services.stt.engines.base import Engine
+from services.stt.metrics import SttMetrics
+from services.stt.owned_tasks import OwnedTasks
+from services.stt.segment_recognizer import SegmentRecognizer
+from services.stt.segmenter import Segmenter
+from services.stt.timebase import to_seconds
+from services.stt.utterance import Utterance
+
+_EVENTS_AHEAD = 256
+"""Events that may wait for a slow reader; then the stream is not read on either."""
+_FINALS_AHEAD = 2
+"""Segments that may wait for the model; then the stream is not read on: a client that sends faster than the model works
+is slowed down by gRPC's flow control, not kept in memory."""
+_SLICE_S = 0.25
+"""Longer messages are taken in pieces, so that the event loop is never held for long."""
+
+
+class ForceEnd:
+    """In place of audio: the utterance ends now."""
+
+
+@dataclass(frozen=True)
+class _Closing:
+    """A segment for an utterance, with the task that knows its text; without one, the utterance just ends."""
+
+    utterance: Utterance
+    segment: SegmentEnded | None = None
+    recognizing: "asyncio.Task[Recognition] | None" = None
+
+    @property
+    def closes_utterance(self) -> bool:
+        return self.segment is None or self.segment.closes_utterance
+
+
+class Listener:
+    """Args:
+    engine: recognizes.
+    segmenter: finds the segments of this stream.
+    options: what the client asked for.
+    interim_interval_s: seconds of audio between two interim transcripts.
+    metrics: where durations go.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        segmenter: Segmenter,
+        options: TranscriptionOptions,
+        interim_interval_s: float,
+        metrics: SttMetrics,
+    ) -> None:
+        self._model = engine.info.name
+        self._segmenter = segmenter
+        self._options = options
+        self._slice_bytes = max(1, int(options.audio_format.bytes_per_second * _SLICE_S))
+        self._events: asyncio.Queue[Event | Exception | None] = asyncio.Queue(_EVENTS_AHEAD)
+        self._closings: asyncio.Queue[_Closing | None] = asyncio.Queue(_FINALS_AHEAD)
+        self._tasks = OwnedTasks()
+        emit = self._events.put if options.interim_results else None
+        self._recognizer = SegmentRecognizer(engine, segmenter, self._tasks, emit, interim_interval_s, metrics)
+        self._utterance: Utterance | None = None
+
+    async def listen(self, incoming: AsyncIterator[bytes | ForceEnd]) -> AsyncGenerator[Event, None]:
+        """The events of the stream. Leaving the loop, or cancelling it, ends all work for it.
+
+        Raises:
+            UnsupportedAudioError: naming `audio`, for a file header, or for a part of a sample at the end (after the
+                final transcript).
+            whatever the engine or `incoming` raises.
+        """
+        self._tasks.spawn(self._or_report(self._hear(incoming)))
+        self._tasks.spawn(self._or_report(self._deliver_finals()))
+        try:
+            while (event := await self._events.get()) is not None:
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+        finally:
+            await self._tasks.aclose()
+
+    async def _or_report(self, work: Coroutine[Any, Any, None]) -> None:
+        """An error of one of the stream's tasks is the stream's."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001  raised again in `listen`
+            await self._events.put(error)
+
+    async def _hear(self, incoming: AsyncIterator[bytes | ForceEnd]) -> None:
+        """Read the stream to its end, then flush what is being said."""
+        async for item in incoming:
+            if isinstance(item, ForceEnd):
+                await self._close_now(answer_always=True)
+                continue
+            for at in range(0, len(item), self._slice_bytes):
+                if at:
+                    await asyncio.sleep(0)  # let others run
+                for event in self._segmenter.feed(item[at : at + self._slice_bytes]):
+                    await self._on(event)
+                self._segmenter.forget()
+                self._recognizer.listen_in()
+        await self._close_now(answer_always=False)
+        await self._closings.put(None)
+
+    async def _on(self, event: EndpointEvent) -> None:
+        match event:
+            case SegmentStarted(start, onset):
+                if self._utterance is None:
+                    self._utterance = Utterance(self._options, onset)
+                    await self._events.put(SpeechStarted(self._utterance.id, to_seconds(onset)))
+                self._recognizer.begin(self._utterance, start, onset)
+            case Paused(end):
+                self._recognizer.pause(end)
+            case Resumed():
+                self._recognizer.resume()
+            case SegmentEnded():
+                if self._utterance is None:
+                    raise RuntimeError("a segment ended outside an utterance")
+                self._utterance.speech_end = event.speech_end
+                await self._queue(_Closing(self._utterance, event, self._recognizer.end(event.end)))
+
+    async def _close_now(self, *, answer_always: bool) -> None:
+        """Close the utterance at the client's word; where none is open, answer with an empty one if that is due."""
+        closed_any = False
+        for event in self._segmenter.flush():
+            await self._on(event)
+            closed_any = closed_any or (isinstance(event, SegmentEnded) and event.closes_utterance)
+        self._segmenter.forget()
+        utterance = self._utterance
+        if utterance is None and answer_always and not closed_any:
+            utterance = Utterance(self._options, self._segmenter.position)
+        if utterance is not None:
+            await self._queue(_Closing(utterance))
+
+    async def _queue(self, closing: _Closing) -> None:
+        if closing.closes_utterance:
+            self._utterance = None
+            await self._events.put(SpeechStopped(closing.utterance.id, to_seconds(closing.utterance.speech_end)))
+        await self._closings.put(closing)
+
+    async def _deliver_finals(self) -> None:
+        """Send the final transcripts in the order in which the utterances were spoken, then the end of the stream."""
+        while (closing := await self._closings.get()) is not None:
+            segment = closing.segment
+            if segment is not None and closing.recognizing is not None:
+                recognition = await closing.recognizing
+                closing.utterance.add(recognition, segment.start, segment.onset, segment.speech_end)
+                self._recognizer.settled()
+            if closing.closes_utterance:
+                await self._events.put(closing.utterance.final())
+        self._segmenter.finish()
+        audio_s = to_seconds(self._segmenter.position)
+        await self._events.put(Completed(self._model, audio_s, self._recognizer.processing_s))
+        await self._events.put(None)

@@ -1,0 +1,152 @@
+"""When to recognize the segment being spoken: now and then (interim transcripts), ahead at a soft silence, at its end.
+
+The final transcript is what the user waits for. So it is computed *ahead*: at a soft silence the segment so far is
+recognized, and if the silence lasts until the endpoint, that result is the final one and is there at once. If the
+speaker goes on it is dropped.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from services.common.audio import Samples
+from services.stt.domain import Recognition, RecognitionRequest, Transcript
+from services.stt.engines.base import Engine
+from services.stt.metrics import SttMetrics
+from services.stt.owned_tasks import OwnedTasks
+from services.stt.segmenter import Segmenter
+from services.stt.timebase import to_samples
+from services.stt.utterance import Utterance
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Segment:
+    """The segment being spoken, and what is being recognized of it."""
+
+    utterance: Utterance
+    start: int
+    interim_at: int
+    interim: "asyncio.Task[None] | None" = None
+    ahead: "asyncio.Task[Recognition] | None" = None
+    ahead_end: int = 0
+
+
+class SegmentRecognizer:
+    """Args:
+    engine: recognizes.
+    segmenter: has the audio.
+    tasks: own what is started here.
+    emit_interim: sends an interim transcript; None where the client wants none.
+    interim_interval_s: seconds of audio between two of them.
+    metrics: where durations go.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        segmenter: Segmenter,
+        tasks: OwnedTasks,
+        emit_interim: Callable[[Transcript], Awaitable[None]] | None,
+        interim_interval_s: float,
+        metrics: SttMetrics,
+    ) -> None:
+        self._engine = engine
+        self._segmenter = segmenter
+        self._tasks = tasks
+        self._emit_interim = emit_interim
+        self._interim_interval = to_samples(interim_interval_s)
+        self._metrics = metrics
+        self._segment: _Segment | None = None
+        self._last_interim = ""
+        self.finals_due = 0
+        """Segments that have ended and whose text is not known yet."""
+        self.processing_s = 0.0
+        """Time spent in the model."""
+
+    def begin(self, utterance: Utterance, start: int, onset: int) -> None:
+        """A segment of an utterance begins: its audio at sample `start`, its speech at `onset`."""
+        self._segment = _Segment(utterance, start, interim_at=onset)
+
+    def pause(self, end: int) -> None:
+        """The segment has probably ended: recognize it ahead."""
+        segment = self._segment
+        if segment is None:
+            return
+        _cancel(segment.interim)
+        segment.ahead_end = end
+        segment.ahead = self._tasks.spawn(self._recognize_ahead(segment, self._segmenter.samples(segment.start, end)))
+
+    def resume(self) -> None:
+        """It has not: drop what was begun."""
+        if self._segment is not None and self._segment.ahead is not None:
+            self._metrics.ahead(adopted=False)
+            _cancel(self._segment.ahead)
+            self._segment.ahead = None
+
+    def end(self, end: int) -> "asyncio.Task[Recognition]":
+        """The segment has ended at sample `end`: the task that knows its text, begun already if all went well."""
+        segment, self._segment = self._segment, None
+        if segment is None:
+            raise RuntimeError("no segment is open")
+        self.finals_due += 1
+        _cancel(segment.interim)
+        if segment.ahead is not None:
+            adopted = segment.ahead_end == end
+            self._metrics.ahead(adopted=adopted)
+            if adopted:
+                return segment.ahead
+            _cancel(segment.ahead)
+        samples = self._segmenter.samples(segment.start, end)
+        return self._tasks.spawn(self._recognize(samples, segment.utterance.request))
+
+    def settled(self) -> None:
+        """The text of a segment that has ended is known."""
+        self.finals_due -= 1
+
+    def listen_in(self) -> None:
+        """Recognize what has been said so far, if it is time, something new was said, and nothing else is to do."""
+        segment, now = self._segment, self._segmenter.position
+        if self._emit_interim is None or segment is None or self.finals_due:
+            return
+        if segment.ahead is not None or (segment.interim is not None and not segment.interim.done()):
+            return
+        if now - segment.interim_at < self._interim_interval or self._segmenter.last_speech <= segment.interim_at:
+            return
+        segment.interim_at = now
+        segment.interim = self._tasks.spawn(self._interim(segment, self._segmenter.samples(segment.start, now), now))
+
+    async def _recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
+        recognition = await self._engine.recognize(samples, request, interim=interim)
+        self._metrics.recognized(recognition.processing_s, interim=interim)
+        self.processing_s += recognition.processing_s
+        return recognition
+
+    async def _recognize_ahead(self, segment: _Segment, samples: Samples) -> Recognition:
+        recognition = await self._recognize(samples, segment.utterance.request)
+        if self._segment is segment and not self.finals_due:  # the endpoint is yet to come: the best interim there is
+            await self._offer(segment, recognition, segment.ahead_end)
+        return recognition
+
+    async def _interim(self, segment: _Segment, samples: Samples, end: int) -> None:
+        request = replace(segment.utterance.request, word_timings=False)
+        try:
+            recognition = await self._recognize(samples, request, interim=True)
+        except Exception:  # a courtesy has failed; if the engine is broken the final one will tell
+            log.exception("interim recognition failed")
+            return
+        await self._offer(segment, recognition, end)
+
+    async def _offer(self, segment: _Segment, recognition: Recognition, end: int) -> None:
+        """Send an interim transcript that says anything new."""
+        transcript = segment.utterance.interim(recognition, end)
+        if self._emit_interim is not None and transcript.text not in ("", self._last_interim):
+            self._last_interim = transcript.text
+            await self._emit_interim(transcript)
+
+
+def _cancel(task: "asyncio.Task[Recognition] | asyncio.Task[None] | None") -> None:
+    if task is not None:
+        task.cancel()

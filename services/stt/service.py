@@ -1,0 +1,38 @@
+"""The STT program: its engine, its servicer, its end."""
+
+import grpc
+from parley.stt.v1 import stt_service_pb2, stt_service_pb2_grpc
+
+from services.common.errors import StartupError
+from services.common.server import Service
+from services.stt import engines, languages
+from services.stt.metrics import SttMetrics
+from services.stt.servicer import SpeechToTextServicer
+from services.stt.settings import SttSettings
+from services.stt.transcriber import Transcriber
+
+
+class SttService(Service):
+    """Args:
+    settings: which engine, and its defaults and limits.
+    """
+
+    name = "stt"
+    descriptors = (stt_service_pb2.DESCRIPTOR.services_by_name["SpeechToTextService"],)
+
+    def __init__(self, settings: SttSettings) -> None:
+        self._settings = settings
+        self._engine = engines.create(settings)
+        self._transcriber = Transcriber(self._engine, settings, SttMetrics())
+
+    def register(self, server: grpc.aio.Server) -> None:
+        stt_service_pb2_grpc.add_SpeechToTextServiceServicer_to_server(SpeechToTextServicer(self._transcriber), server)
+
+    async def load(self) -> None:
+        await self._engine.load()
+        info, language = self._engine.info, self._settings.language
+        if language.lower() != languages.AUTO and languages.match(language, info.languages) is None:
+            raise StartupError(f"--language {language}: the model {info.name} does not know it")
+
+    async def aclose(self) -> None:
+        await self._engine.aclose()

@@ -1,0 +1,66 @@
+"""The gRPC surface of the STT service."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from parley.stt.v1 import stt_service_pb2 as pb
+from parley.stt.v1 import stt_service_pb2_grpc as pb_grpc
+
+from services.common.errors import InvalidArgumentError
+from services.stt import convert
+from services.stt.listener import ForceEnd
+from services.stt.transcriber import Transcriber
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SpeechToTextServicer(pb_grpc.SpeechToTextServiceServicer):
+    """Args:
+    transcriber: does the work.
+    """
+
+    def __init__(self, transcriber: Transcriber) -> None:
+        self._transcriber = transcriber
+
+    async def Transcribe(self, request: pb.TranscribeRequest, context: Context) -> AsyncIterator[pb.TranscribeResponse]:
+        """One utterance, whole."""
+        transcriber = self._transcriber
+        options = convert.transcription_options(request.config, "config", transcriber.info, transcriber.language)
+        async with aclosing(transcriber.transcribe(options, request.audio)) as events:
+            async for event in events:
+                yield convert.recording_response(event)
+
+    async def StreamingTranscribe(
+        self, request_iterator: AsyncIterator[pb.StreamingTranscribeRequest], context: Context
+    ) -> AsyncIterator[pb.StreamingTranscribeResponse]:
+        """Live audio."""
+        transcriber = self._transcriber
+        first = await anext(request_iterator, None)
+        if first is None or first.WhichOneof("request") != "config":
+            raise InvalidArgumentError("the first request must carry it", field="config")
+        options = convert.stream_options(
+            first.config, "config", transcriber.info, transcriber.language, transcriber.endpointing
+        )
+        async with aclosing(transcriber.listen(options, _incoming(request_iterator))) as events:
+            async for event in events:
+                yield convert.streaming_response(event)
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        """What is loaded."""
+        return pb.ListModelsResponse(models=[convert.model_message(self._transcriber.info)])
+
+
+async def _incoming(requests: AsyncIterator[pb.StreamingTranscribeRequest]) -> AsyncIterator[bytes | ForceEnd]:
+    """Audio and control messages; all that may follow the first request."""
+    async for request in requests:
+        kind = request.WhichOneof("request")
+        if kind == "audio":
+            yield request.audio
+        elif kind == "force_end_of_utterance":
+            yield ForceEnd()
+        elif kind == "config":
+            raise InvalidArgumentError("only the first request may carry it", field="config")
+        else:
+            raise InvalidArgumentError("one of audio and force_end_of_utterance is required", field="request")

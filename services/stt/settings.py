@@ -1,0 +1,81 @@
+"""The flags of the STT service."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from services.common.settings import ServerSettings
+from services.stt.endpointing import LIMITS_S, EndpointingConfig, SecondsField
+
+
+def _flag(default: Any, group: str, description: str, **limits: Any) -> Any:
+    return Field(default, description=description, json_schema_extra={"group": group}, **limits)
+
+
+_RECOGNITION, _ENDPOINTING, _ADMISSION, _FAKE = "recognition", "endpointing", "admission", "fake engine"
+
+ComputeType = Literal[
+    "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"
+]
+
+
+def _seconds(name: SecondsField, default: float, description: str) -> Any:
+    low, high = LIMITS_S[name]
+    return _flag(default, _ENDPOINTING, description, ge=low, le=high)
+
+
+class SttSettings(ServerSettings):
+    """Speech to text over gRPC."""
+
+    port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 takes a free one and logs it")
+
+    stt: Literal["faster-whisper", "fake"] = _flag("faster-whisper", _RECOGNITION, "engine")
+    language: str = _flag("en", _RECOGNITION, "language of requests that name none (BCP-47), or auto to detect it")
+    stt_model_name: str = _flag(
+        "package:whisper-base", _RECOGNITION, "model of final transcripts: package:NAME, a folder, a size or a hub id"
+    )
+    stt_interim_model_name: str = _flag(
+        "package:whisper-tiny.en",
+        _RECOGNITION,
+        "model of transcripts while the user speaks, where it knows the language; empty is the model of final ones",
+    )
+    stt_device: Literal["auto", "cpu", "cuda"] = _flag("auto", _RECOGNITION, "auto is cuda where there is one")
+    stt_compute_type: ComputeType = _flag("auto", _RECOGNITION, "precision; auto is int8 on a CPU and float16 on CUDA")
+    stt_threads: int = _flag(0, _RECOGNITION, "CPU threads of each model; 0 is up to 4", ge=0, le=64)
+    interim_interval_s: float = _flag(
+        0.5, _RECOGNITION, "seconds of audio between two transcripts of an utterance being spoken", ge=0.1, le=10
+    )
+
+    endpoint_speech_threshold: float = _flag(0.5, _ENDPOINTING, "speech probability at which speech starts", ge=0, le=1)
+    endpoint_silence_s: float = _seconds("end_silence", 0.5, "seconds of silence that end an utterance")
+    endpoint_soft_silence_s: float = _flag(
+        *(0.2, _ENDPOINTING, "seconds of silence after which the final transcript is computed ahead; 0 is never"),
+        ge=0,
+        le=10,
+    )
+    endpoint_min_speech_s: float = _seconds("min_speech", 0.15, "shorter speech is ignored (seconds)")
+    endpoint_prefix_padding_s: float = _seconds(
+        "prefix_padding", 0.3, "seconds of audio kept from before the detected start of speech"
+    )
+    endpoint_max_utterance_s: float = _seconds(
+        "max_utterance", 25.0, "an utterance is closed after so many seconds, and the next begins there"
+    )
+
+    stt_max_streams: int = _flag(128, _ADMISSION, "live streams at a time; more are refused", ge=1)
+    stt_max_transcriptions: int = _flag(16, _ADMISSION, "Transcribe calls at work at a time", ge=1)
+    stt_max_waiting: int = _flag(64, _ADMISSION, "Transcribe calls that may wait; more are refused", ge=0)
+
+    fake_transcript: str = _flag("This is a fake transcript.", _FAKE, "what every utterance is heard as")
+    fake_stt_delay_ms: float = _flag(0.0, _FAKE, "how long each recognition takes (milliseconds)", ge=0)
+
+    @property
+    def endpointing(self) -> EndpointingConfig:
+        """What holds where a request says nothing."""
+        return EndpointingConfig(
+            speech_threshold=self.endpoint_speech_threshold,
+            end_silence_s=self.endpoint_silence_s,
+            soft_silence_s=self.endpoint_soft_silence_s,
+            min_speech_s=self.endpoint_min_speech_s,
+            prefix_padding_s=self.endpoint_prefix_padding_s,
+            max_utterance_s=self.endpoint_max_utterance_s,
+        )

@@ -1,0 +1,86 @@
+"""What the service does, without gRPC: recordings and live streams, within the bounds of admission."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from services.common.admission import AdmissionQueue
+from services.common.audio_format import AudioFormat
+from services.stt.domain import Completed, Event, ModelInfo, StreamOptions, Transcript, TranscriptionOptions
+from services.stt.endpointing import Endpointer, EndpointingConfig
+from services.stt.engines.base import Engine
+from services.stt.listener import ForceEnd, Listener
+from services.stt.metrics import SttMetrics
+from services.stt.recording import RecordingTranscriber, check_size
+from services.stt.segmenter import CountingSegmenter, Segmenter, VoiceSegmenter
+from services.stt.settings import SttSettings
+
+
+class Transcriber:
+    """Args:
+    engine: recognizes; loaded before the first request.
+    settings: defaults and limits.
+    metrics: where durations go.
+    """
+
+    def __init__(self, engine: Engine, settings: SttSettings, metrics: SttMetrics) -> None:
+        self._engine = engine
+        self._interim_interval_s = settings.interim_interval_s
+        self._metrics = metrics
+        self._streams = AdmissionQueue("live streams", running=settings.stt_max_streams, waiting=0)
+        self._recordings = AdmissionQueue(
+            "transcriptions", running=settings.stt_max_transcriptions, waiting=settings.stt_max_waiting
+        )
+        self.endpointing: EndpointingConfig = settings.endpointing
+        """What holds where a request says nothing."""
+        self.language = settings.language
+        """The language of requests that name none."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the engine can do."""
+        return self._engine.info
+
+    async def transcribe(
+        self, options: TranscriptionOptions, audio: bytes
+    ) -> AsyncGenerator[Transcript | Completed, None]:
+        """One recording.
+
+        Raises:
+            InvalidArgumentError: naming `audio`: empty, too long, a file, half a sample.
+            OverloadedError: where too many wait already.
+        """
+        check_size(audio, options)
+        async with self._recordings.admit():
+            segmenter = self._segmenter(options.audio_format, self.endpointing, manual_end=False, counted=True)
+            recording = RecordingTranscriber(self._engine, segmenter, options, self._metrics)
+            async with aclosing(recording.transcribe(audio)) as events:
+                async for event in events:
+                    yield event
+
+    async def listen(
+        self, options: StreamOptions, incoming: AsyncIterator[bytes | ForceEnd]
+    ) -> AsyncGenerator[Event, None]:
+        """One live stream.
+
+        Raises:
+            OverloadedError: where too many are open already.
+            UnsupportedAudioError: naming `audio`: a file, half a sample at the end.
+        """
+        transcription, manual_end = options.transcription, options.manual_end
+        async with self._streams.admit():
+            segmenter = self._segmenter(
+                transcription.audio_format, options.endpointing, manual_end=manual_end, counted=manual_end
+            )
+            listener = Listener(self._engine, segmenter, transcription, self._interim_interval_s, self._metrics)
+            async with aclosing(listener.listen(incoming)) as events:
+                async for event in events:
+                    yield event
+
+    def _segmenter(
+        self, audio_format: AudioFormat, endpointing: EndpointingConfig, *, manual_end: bool, counted: bool
+    ) -> Segmenter:
+        """`counted`: the borders of speech need not be found, which is enough for an engine that does not listen."""
+        if counted and not self._engine.listens:
+            return CountingSegmenter(audio_format)
+        endpointer = Endpointer(endpointing, manual_end=manual_end)
+        return VoiceSegmenter(audio_format, self._engine.new_detector(), endpointer)

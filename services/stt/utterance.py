@@ -1,0 +1,68 @@
+"""One utterance as it grows out of the recognitions of its segments. Pure."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+from services.stt import languages
+from services.stt.domain import Recognition, RecognitionRequest, Transcript, TranscriptionOptions, Word
+from services.stt.timebase import to_seconds
+
+
+class Utterance:
+    """Collects recognitions in order, and states them as transcripts with offsets from the start of the stream.
+
+    Args:
+        options: what the client asked for.
+        onset: the sample at which its speech began.
+    """
+
+    def __init__(self, options: TranscriptionOptions, onset: int) -> None:
+        self.id = f"utt_{uuid4().hex[:16]}"
+        self.onset = onset
+        self.speech_end = onset
+        """The sample at which its speech ended, as far as is known."""
+        self._options = options
+        self._recognitions: list[Recognition] = []
+
+    @property
+    def request(self) -> RecognitionRequest:
+        """How to recognize the next segment: once the language has been detected it stays."""
+        said = next((recognition for recognition in self._recognitions if recognition.text), None)
+        request = self._options.request
+        return request if said is None else replace(request, language=said.language)
+
+    def add(self, recognition: Recognition, start: int, onset: int, speech_end: int) -> None:
+        """Take the recognition of a segment whose audio begins at sample `start`.
+
+        Words lie between `onset` and `speech_end`: Whisper stretches the first one over the padding before it.
+        """
+        low_s, high_s = to_seconds(onset), to_seconds(speech_end)
+
+        def place(word: Word) -> Word:
+            start_s, end_s = (min(max(at + to_seconds(start), low_s), high_s) for at in (word.start_s, word.end_s))
+            return replace(word, start_s=start_s, end_s=end_s)
+
+        self._recognitions.append(replace(recognition, words=tuple(map(place, recognition.words))))
+
+    def interim(self, recognition: Recognition, end: int) -> Transcript:
+        """What is known so far: the segments that have ended, then the one being spoken, heard up to sample `end`."""
+        return self._transcript([*self._recognitions, replace(recognition, words=())], end, is_final=False)
+
+    def final(self) -> Transcript:
+        """The whole of it."""
+        return self._transcript(self._recognitions, self.speech_end, is_final=True)
+
+    def _transcript(self, recognitions: list[Recognition], end: int, *, is_final: bool) -> Transcript:
+        said = [recognition for recognition in recognitions if recognition.text]
+        code = said[0].language if said else (self._options.request.language or "")
+        sure = [recognition.confidence for recognition in said if recognition.confidence is not None]
+        return Transcript(
+            utterance_id=self.id,
+            text=languages.join([recognition.text for recognition in said], code),
+            is_final=is_final,
+            language_tag=self._options.language_tag or languages.tag_of(code),
+            start_s=to_seconds(self.onset),
+            end_s=to_seconds(max(end, self.onset)),
+            confidence=min(sure) if sure else None,
+            words=tuple(word for recognition in said for word in recognition.words),
+        )
