@@ -135,10 +135,10 @@ class ServiceProcess:
         assert self._reader is not None
         code = await self._process.wait()
         await asyncio.wait({self._reader}, timeout=_READER_GRACE_S)  # a grandchild may hold the pipe open
-        doing = "while loading" if self.state in (State.STARTING, State.LOADING) else ""
+        when = " while loading" if self.state in (State.STARTING, State.LOADING) else ""
         self._set(State.FAILED)
-        cause = self.last_error or (f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}")
-        return ProgramEnded(f"{self.launch.program.title} ended {doing}: {cause}; its log: {self.log_path}")
+        cause = f"killed by {_signal_name(-code)}" if code < 0 else self.last_error or f"exit code {code}"
+        return ProgramEnded(f"{self.launch.program.title} ended{when}: {cause}; its log: {self.log_path}")
 
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL to it and its children once the grace is over. Does nothing where it has ended."""
