@@ -1,6 +1,6 @@
 # `make demo` and `make test` need nothing but Python 3.11, git, make and apt; all else is installed by `make install`.
 SHELL := /bin/bash
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed

@@ -50,6 +50,7 @@ class LiveSession:
         self._listener: asyncio.Task[None] | None = None
         self._listen_serial = 0
         self._deaf_until = 0.0
+        self._deafness: ParleyError | None = None
         self._clock = AudioClock()
         self._heard_s = 0.0
         self._heard = Heard(time.monotonic())
@@ -97,10 +98,16 @@ class LiveSession:
         await listening.send_audio(audio)
 
     async def commit_audio(self) -> None:
-        """The user's turn ends here."""
+        """The user's turn ends here.
+
+        Raises:
+            ParleyError: where recognition failed a moment ago, so that there is nothing to end.
+        """
         listening = self._listen(time.monotonic())
         if listening is not None:
             await listening.end_utterance()
+        elif self._deafness is not None:
+            raise self._deafness
 
     def clear_audio(self) -> None:
         """Forget what was said since the last turn."""
@@ -177,7 +184,7 @@ class LiveSession:
                 self._on_heard(replace(event, item_id=f"{self.session_id}_input_{serial}_{event.item_id}"))
         except ParleyError as error:
             if listening is self._listening:
-                self._deaf_until = time.monotonic() + RELISTEN_WAIT_S
+                self._deafness, self._deaf_until = error, time.monotonic() + RELISTEN_WAIT_S
                 self.outbox.put(Failure(error))
         finally:
             if listening is self._listening:
