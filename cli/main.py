@@ -32,7 +32,15 @@ ConversationOption = Annotated[str, typer.Option("--conversation-id", help="Cont
 
 
 def _target(program: Program) -> Any:
-    return typer.Option(help=f"Address of {program.title}.", metavar="HOST:PORT")
+    return typer.Option(help=f"Address of {program.title}.", metavar="HOST:PORT", callback=_checked_target)
+
+
+def _checked_target(target: str) -> str:
+    """`host:port`, or a gRPC target with a scheme of its own (`dns:///name:port`, `unix:path`)."""
+    _, colon, port = target.rpartition(":")
+    if not colon or not port or ("/" not in target and not target.startswith("unix:") and not port.isdecimal()):
+        raise typer.BadParameter(f"{target!r} is not HOST:PORT")
+    return target
 
 
 def _port(flag: str, program: Program) -> Any:
@@ -186,7 +194,6 @@ def demo(
 
 def main() -> NoReturn:
     """Run a command; whatever fails is one line on standard error and an exit code."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines on standard error say what we say better
     try:
         code = app(prog_name="parley", standalone_mode=False)
     except CliError as error:
