@@ -26,7 +26,7 @@ def _nearest(linear: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8]:
     # Mu-law has two zeros; silence is the positive one, 0xFF, which is found first from the end.
     values, from_end = np.unique(linear[::-1].astype(np.int32), return_index=True)
     borders = (values[:-1] + values[1:]) // 2
-    return (255 - from_end)[np.searchsorted(borders, np.arange(-32768, 32768), side="left")].astype(np.uint8)
+    return (255 - from_end)[np.searchsorted(borders, np.arange(-32768, 32768), side="right")].astype(np.uint8)
 
 
 _MULAW, _ALAW = _expand_mulaw(), _expand_alaw()

@@ -210,6 +210,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise SettingsError(f"--config: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"--config: {path} is not text in UTF-8") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"--config: {path} is not YAML: {str(error).splitlines()[0]}") from None
     if values is None:
