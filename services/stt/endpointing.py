@@ -18,8 +18,10 @@ MANUAL_PAUSE_S = 2.0
 sentence, short enough to keep memory and the wait at the end small."""
 _HYSTERESIS = 0.15
 """Speech goes on down to this much below the threshold (Silero's own value)."""
-_CUT_SEARCH_S = 3.0
-"""A segment at its limit is cut at the frame least like speech within the last so many seconds."""
+_CUT_SEARCH_S = 8.0
+"""A segment at its limit is cut where it is least like speech within so many seconds (a third of it at most)."""
+_CUT_WIDTH_FRAMES = 5
+"""How long a stretch is looked at: a gap between words, not within one."""
 
 SecondsField = Literal["end_silence", "min_speech", "prefix_padding", "max_utterance"]
 LIMITS_S: dict[SecondsField, tuple[float, float]] = {
@@ -112,7 +114,7 @@ class Endpointer:
         self._min_speech = to_samples(config.min_speech_s)
         self._padding = to_samples(config.prefix_padding_s)
         self._utterance_limit = None if manual_end else to_samples(config.max_utterance_s)
-        searched_s = min(_CUT_SEARCH_S, config.max_utterance_s / 4)
+        searched_s = min(_CUT_SEARCH_S, config.max_utterance_s / 3)
         self._recent = deque[float](maxlen=max(1, to_samples(searched_s) // FRAME_SAMPLES))
         self._now = 0
         self._floor = 0  # what lies before belongs to a segment that has ended
@@ -191,7 +193,7 @@ class Endpointer:
         return ()
 
     def _limit(self) -> tuple[EndpointEvent, ...]:
-        """Cut what has grown too long at the frame least like speech, and go on from there."""
+        """Cut what has grown too long where it is least like speech, and go on from there."""
         segment = self._segment
         if segment is None:
             return ()
@@ -201,10 +203,13 @@ class Endpointer:
             return ()
         if segment.silent_since is not None and (at_limit or self._manual_end):
             return (self._end(segment, segment.silent_since, segment.paused_at or self._now, at_limit),)
-        recent = list(self._recent)
-        quietest = min(range(len(recent)), key=lambda index: (recent[index], -index))
-        cut = max(self._now - (len(recent) - quietest) * FRAME_SAMPLES, segment.onset + FRAME_SAMPLES)
+        cut = max(self._now - self._frames_since_quietest() * FRAME_SAMPLES, segment.onset + FRAME_SAMPLES)
         return (self._end(segment, cut, cut, at_limit), self._begin(cut, cut))
+
+    def _frames_since_quietest(self) -> int:
+        recent, width = list(self._recent), min(_CUT_WIDTH_FRAMES, len(self._recent))
+        quietest = min(range(len(recent) - width + 1), key=lambda at: (sum(recent[at : at + width]), -at))
+        return len(recent) - quietest - width // 2
 
     def _begin(self, start: int, onset: int) -> SegmentStarted:
         if self._utterance_start is None:

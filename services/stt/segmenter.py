@@ -98,6 +98,11 @@ class VoiceSegmenter(Segmenter):
     def last_speech(self) -> int:
         return self._endpointer.last_speech
 
+    @property
+    def kept_samples(self) -> int:
+        """How much audio is in memory."""
+        return len(self._heard) + len(self._rest)
+
     def _take(self, samples: Samples) -> list[EndpointEvent]:
         pending = np.concatenate([self._rest, samples]) if len(self._rest) else samples
         whole = len(pending) - len(pending) % FRAME_SAMPLES

@@ -62,7 +62,7 @@ class SttSettings(ServerSettings):
     )
 
     stt_max_streams: int = _flag(128, _ADMISSION, "live streams at a time; more are refused", ge=1)
-    stt_max_transcriptions: int = _flag(16, _ADMISSION, "Transcribe calls at work at a time", ge=1)
+    stt_max_transcriptions: int = _flag(8, _ADMISSION, "Transcribe calls at work at a time", ge=1)
     stt_max_waiting: int = _flag(64, _ADMISSION, "Transcribe calls that may wait; more are refused", ge=0)
 
     fake_transcript: str = _flag("This is a fake transcript.", _FAKE, "what every utterance is heard as")

@@ -96,8 +96,9 @@ class WhisperDecoder:
         start = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
         if not hints:
             return start
-        # Text that spells a control token is encoded as that token: leave those out.
-        said = [token for token in tokenizer.encode(" " + ", ".join(hints)) if token < tokenizer.eot]
+        # The full stop keeps Whisper in the style of written sentences. Text that spells a control token is encoded as
+        # that token: leave those out.
+        said = [token for token in tokenizer.encode(f" {', '.join(hints)}.") if token < tokenizer.eot]
         return [tokenizer.sot_prev, *said[:_MAX_HINT_TOKENS], *start]
 
     def _generate(
