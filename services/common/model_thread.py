@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 from services.common.errors import OverloadedError, ServerDrainingError
@@ -82,15 +82,30 @@ class ModelThread:
         self._submit(job, lambda error: _fail(future, error), priority)
         return await future
 
-    async def stream(
+    def stream(
         self, work: Callable[[Stop], Iterator[T]], *, priority: int = 0, ahead: int = 4096
-    ) -> AsyncIterator[T]:
-        """Run the generator `work(stop)` on the thread and yield its items.
+    ) -> AsyncGenerator[T, None]:
+        """Run the generator `work(stop)` on the thread and yield its items, as `stream_pushed` does.
+
+        The generator is closed on its own thread.
+        """
+
+        def push(stop: Stop, put: Callable[[T], bool]) -> None:
+            with contextlib.closing(_generator(work(stop))) as results:
+                for item in results:
+                    if stop or not put(item):
+                        return
+
+        return self.stream_pushed(push, priority=priority, ahead=ahead)
+
+    async def stream_pushed(
+        self, work: Callable[[Stop, Callable[[T], bool]], object], *, priority: int = 0, ahead: int = 4096
+    ) -> AsyncGenerator[T, None]:
+        """Run `work(stop, put)` on the thread and yield the items that it puts, for work that calls back.
 
         The thread never waits for a reader, since others wait for the thread: a reader that falls more than `ahead`
-        items behind gets an OverloadedError. Leaving the loop (break, cancel, an exception) raises `stop`; the
-        generator is closed on its own thread. Close the iterator with `contextlib.aclosing`: a bare `break` leaves that
-        to the garbage collector.
+        items behind gets an OverloadedError, and `put` returns False. Leaving the loop (break, cancel, an exception)
+        raises `stop`. Close the iterator with `contextlib.aclosing`: a bare `break` leaves that to the garbage collector.
         """
         items: _Channel[T] = _Channel(asyncio.get_running_loop(), ahead)
 
@@ -98,10 +113,7 @@ class ModelThread:
             if items.stop:
                 return
             try:
-                with contextlib.closing(_generator(work(items.stop))) as results:
-                    for item in results:
-                        if items.stop or not items.put(item):
-                            return
+                work(items.stop, items.put)
             except BaseException as error:  # noqa: BLE001  it belongs to whoever iterates
                 items.end(error)
             else:
