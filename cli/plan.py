@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic.fields import FieldInfo
+
 from cli import flags
 from cli.errors import USAGE, CliError
 from cli.flags import Flag, KnownFlags
@@ -112,8 +114,14 @@ def _refuse_own(given: Sequence[Flag]) -> None:
 
 
 def _known(kind: type[ServerSettings]) -> KnownFlags:
-    switches = [name for name, field in kind.model_fields.items() if field.annotation is bool]
-    return KnownFlags(kind.model_fields.keys(), switches, kind.open_prefix)
+    shown = {name: field for name, field in kind.model_fields.items() if not _is_hidden(field)}
+    switches = [name for name, field in shown.items() if field.annotation is bool]
+    return KnownFlags(shown.keys(), switches, kind.open_prefix)
+
+
+def _is_hidden(field: FieldInfo) -> bool:
+    """Whether a setting is no flag; the same mark that `settings.py` reads."""
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("hidden"))
 
 
 def _with_config(known: KnownFlags) -> KnownFlags:

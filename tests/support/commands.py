@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from tests.support.servers import ROOT
 
@@ -48,16 +49,19 @@ class Command:
 
 
 @contextlib.asynccontextmanager
-async def parley(*words: str, env: dict[str, str] | None = None) -> AsyncIterator[Command]:
-    """Run `parley WORDS`; at the end of the block it is killed if it still runs."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli", *words),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=ROOT,
-        env={**os.environ, **(env or {})},
-    )
+async def parley(
+    *words: str, env: dict[str, str] | None = None, typed: Path = Path(os.devnull)
+) -> AsyncIterator[Command]:
+    """Run `parley WORDS` with a file as what is typed; at the end of the block it is ended if it still runs."""
+    with typed.open("rb") as stdin:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cli", *words),
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+        )
     try:
         yield Command(process)
     finally:

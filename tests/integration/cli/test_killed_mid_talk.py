@@ -18,7 +18,7 @@ TITLES = {
     "tts": "the text-to-speech service",
     "orchestrator": "the orchestrator",
 }
-SLOW_ANSWER = ("--fake_token_delay_ms", "100")
+SLOW_ANSWER = ("--fake_token_ms", "100")
 
 
 @contextlib.asynccontextmanager

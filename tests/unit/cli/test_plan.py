@@ -132,7 +132,7 @@ def test_a_drain_is_short_unless_the_user_wants_it_longer() -> None:
         (["--tts", "nonsense"], "--tts: .*hibari"),
         (["--stt_modl_name", "x"], "unknown flag --stt_modl_name; did you mean --stt_model_name"),
         (["--log_format", "text"], "--log_format is not for `parley up`"),
-        (["--config", "x"], "unknown flag --config"),
+        (["--generation_options", "{}"], "unknown flag --generation_options"),
     ],
 )
 def test_wrong_flags_are_known_before_anything_starts(words: list[str], line: str) -> None:
@@ -143,7 +143,7 @@ def test_wrong_flags_are_known_before_anything_starts(words: list[str], line: st
 
 def test_a_wrong_name_in_the_environment_is_known_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARLEY_TTS_VOICES", "x")
-    with pytest.raises(CliError, match="unknown environment variable PARLEY_TTS_VOICES; did you mean tts_voice"):
+    with pytest.raises(CliError, match="unknown environment variable PARLEY_TTS_VOICES; did you mean PARLEY_TTS_VOICE"):
         plan_stack([], {})
 
 
