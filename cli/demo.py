@@ -55,7 +55,6 @@ async def run(question: Path | None, output: Path, words: Sequence[str], *, cons
             console.print("Starting the services …", style="dim")
             with view:
                 await stack.start()
-            console.print(Text(f"Asking {source_path.name} at the speed of speech …", style="dim"), soft_wrap=True)
             talk = await _ask(source, stack.addresses[ORCHESTRATOR.name], console)
             write_wav(output, bytes(talk.audio), talk.output_format)
             await _listen_back(output, talk.dialogue.turns, stack.addresses[STT.name], console)

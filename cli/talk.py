@@ -52,6 +52,9 @@ class TalkOptions:
 class View(Protocol):
     """Whoever shows the conversation while it happens."""
 
+    def note(self, text: str) -> None:
+        """Something to know about what happens."""
+
     def show(self, event: events.Event, dialogue: Dialogue) -> None:
         """Called after the dialogue has taken the event in."""
 
@@ -98,6 +101,7 @@ async def talk_file(source: SpeechFile, options: TalkOptions, view: View) -> Tal
     """
     async with open_session(options.target, options.session(source.format)) as session:
         talk = Talk(session.output_format, session.conversation_id)
+        view.note(f"Sending {source.path.name} at the speed of speech, {source.duration_s:.1f} s …")
         begun = time.monotonic()
         sending = asyncio.create_task(_send_file(session, source, talk.dialogue, begun))
         try:
@@ -162,7 +166,7 @@ async def run_microphone(options: TalkOptions, *, console: Console) -> None:
         speaker = stack.enter_context(Speaker(session.output_format))
         microphone = stack.enter_context(Microphone(MICROPHONE_FORMAT, FRAME_S))
         view = stack.enter_context(TalkView(console))
-        console.print("Talk now; Ctrl-C ends.", style="dim")
+        view.note("Talk now; Ctrl-C ends.")
         dialogue, begun = Dialogue(), time.monotonic()
         sending = asyncio.create_task(_send_microphone(session, microphone.frames()))
         try:

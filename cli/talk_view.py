@@ -37,6 +37,11 @@ class TalkView:
         self._stop_live()
         self._end_line()
 
+    def note(self, text: str) -> None:
+        """Print a line about what happens."""
+        if not self._quiet:
+            self._console.print(Text(text, style="dim"), soft_wrap=True)
+
     def show(self, event: events.Event, dialogue: Dialogue) -> None:
         """Print what an event changes."""
         if self._quiet:

@@ -23,7 +23,7 @@ async def test_the_demo_shows_question_answer_latency_and_what_the_answer_sounds
 
 async def test_a_demo_that_is_stopped_leaves_no_process_behind(tmp_path: Path) -> None:
     async with parley("demo", "-o", str(tmp_path / "answer.wav"), *FAKES) as demo:
-        await demo.until("Asking")
+        await demo.until("Sending")
         pids = [child.pid for child in psutil.Process(demo.pid).children()]
         demo.process.send_signal(signal.SIGTERM)
         code, _, err = await demo.ended()
