@@ -108,11 +108,12 @@ class SegmentRecognizer:
 
     def listen_in(self) -> None:
         """Recognize what has been said so far, if it is time, something new was said, and nothing else is to do."""
-        segment, now = self._segment, self._segmenter.position
+        segment = self._segment
         if self._emit_interim is None or segment is None or self.finals_due:
             return
         if segment.ahead is not None or (segment.interim is not None and not segment.interim.done()):
             return
+        now = self._segmenter.position
         if now - segment.interim_at < self._interim_interval or self._segmenter.last_speech <= segment.interim_at:
             return
         segment.interim_at = now

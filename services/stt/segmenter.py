@@ -126,18 +126,19 @@ class CountingSegmenter(Segmenter):
     """
 
     def __init__(self, audio_format: AudioFormat) -> None:
-        self._format = audio_format
+        self._frame_bytes = audio_format.frame_bytes
+        self._bytes_per_second = audio_format.bytes_per_second
         self._bytes = 0
         self._start: int | None = None
 
     def feed(self, data: bytes) -> list[EndpointEvent]:
         if not self._bytes:
             refuse_container(data, "audio")
-        start = self.position
+        before = self._bytes
         self._bytes += len(data)
         if self._start is not None or not data:
             return []
-        self._start = start
+        self._start = start = self._position(before)
         return [SegmentStarted(start, start)]
 
     def flush(self) -> list[EndpointEvent]:
@@ -146,8 +147,8 @@ class CountingSegmenter(Segmenter):
         return [] if start is None else [SegmentEnded(start, start, end, end, closes_utterance=True)]
 
     def finish(self) -> None:
-        if rest := self._bytes % self._format.frame_bytes:
-            message = f"ends inside a sample: {rest} of {self._format.frame_bytes} bytes"
+        if rest := self._bytes % self._frame_bytes:
+            message = f"ends inside a sample: {rest} of {self._frame_bytes} bytes"
             raise UnsupportedAudioError(message, field="audio")
 
     def samples(self, start: int, end: int) -> Samples:
@@ -158,8 +159,11 @@ class CountingSegmenter(Segmenter):
 
     @property
     def position(self) -> int:
-        return self._bytes * SAMPLE_RATE_HZ // self._format.bytes_per_second
+        return self._position(self._bytes)
 
     @property
     def last_speech(self) -> int:
         return self.position
+
+    def _position(self, count: int) -> int:
+        return count * SAMPLE_RATE_HZ // self._bytes_per_second

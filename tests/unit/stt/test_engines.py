@@ -76,6 +76,20 @@ def test_a_folder_is_known_to_clients_by_its_name_alone(tmp_path: Path) -> None:
     assert weights.locate(str(folder), tmp_path) == weights.Location("my-whisper", str(folder))
 
 
+def test_a_damaged_package_is_told_and_leaves_nothing_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "package" / "data"
+    data.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "vocabulary.txt", "model.bin.part1", "model.bin.part2"):
+        (data / name).write_text("damaged")
+    monkeypatch.setattr(weights, "package_dir", lambda _: data.parent)
+    cache = tmp_path / "cache"
+    with pytest.raises(StartupError, match="damaged"):
+        weights.locate("package:whisper-base", cache)
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+
+
 @pytest.mark.parametrize("name", ["small.en", "Systran/faster-whisper-small"])
 def test_other_names_are_the_hubs(name: str, tmp_path: Path) -> None:
     assert weights.locate(name, tmp_path) == weights.Location(name, name)

@@ -362,6 +362,21 @@ async def test_ten_minutes_of_silence_keep_nothing_but_the_padding() -> None:
     assert stream.segmenter.kept_samples <= 16_000
 
 
+async def test_a_minute_in_one_message_leaves_others_their_turn() -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await listen(ScriptedEngine(), pcm16(silence(60)))
+    counting.cancel()
+    assert turns >= 60 * 4
+
+
 async def test_a_client_that_leaves_stops_all_work_for_it() -> None:
     engine = ScriptedEngine()
     engine.gate.clear()
