@@ -49,7 +49,7 @@ async def running(name: str, *flags: str, env: dict[str, str] | None = None) -> 
         RuntimeError: where it ends before it serves, with what it printed.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", MODULES[name], "--port", "0", *flags),
+        *(sys.executable, "-m", MODULES[name], "--port=0", "--drain_grace_s=2", *flags),
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
         env={**os.environ, **(env or {})},
@@ -100,15 +100,27 @@ async def _until_serving(started: RunningServer, reader: "asyncio.Task[None]") -
     async with grpc.aio.insecure_channel(started.address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest(service=""), wait_for_ready=True)
+        # A watch that waits for readiness outlives the process: the end of its log ends the wait.
+        serving = asyncio.create_task(_serving(watch))
         try:
-            async for response in watch:
-                if response.status == health_pb2.HealthCheckResponse.SERVING:
-                    return
-        except grpc.aio.AioRpcError:
+            await asyncio.wait((serving, reader), return_when=asyncio.FIRST_COMPLETED)
+            if serving.done() and serving.result():
+                return
             await reader
         finally:
             watch.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
     raise RuntimeError(_obituary(started))
+
+
+async def _serving(watch: Any) -> bool:
+    try:
+        async for response in watch:
+            if response.status == health_pb2.HealthCheckResponse.SERVING:
+                return True
+    except grpc.aio.AioRpcError:
+        return False
+    return False
 
 
 def _obituary(started: RunningServer) -> str:

@@ -1,5 +1,6 @@
 """The whole of Parley as processes on scripted fakes, and a client that knows nothing but the contract."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -26,10 +27,11 @@ async def fake_stack(
 ) -> AsyncIterator[dict[str, RunningServer]]:
     """The four programs on fakes; `llm=("--fake_token_ms=50",)` adds flags to one of them."""
     async with contextlib.AsyncExitStack() as stack:
-        servers = {
-            name: await stack.enter_async_context(running(name, *defaults, *flags.get(name, ())))
-            for name, defaults in FAKE_FLAGS.items()
-        }
+
+        async def start(name: str) -> RunningServer:
+            return await stack.enter_async_context(running(name, *FAKE_FLAGS[name], *flags.get(name, ())))
+
+        servers = dict(zip(FAKE_FLAGS, await asyncio.gather(*map(start, FAKE_FLAGS)), strict=True))
         targets = (f"--{name}_target={server.address}" for name, server in servers.items())
         servers["orchestrator"] = await stack.enter_async_context(running("orchestrator", *targets, *orchestrator))
         yield servers
