@@ -40,9 +40,9 @@ def audio_format_message(parsed: AudioFormat) -> audio_pb2.AudioFormat:
 
 def duration(seconds: float) -> Duration:
     """Seconds for the wire."""
-    message = Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
-    return message
+    nanos = round(seconds * 1e9)
+    whole = int(nanos / 1e9)  # towards zero: both parts of a Duration have the same sign
+    return Duration(seconds=whole, nanos=nanos - whole * 1_000_000_000)
 
 
 def seconds(message: Duration) -> float:

@@ -41,9 +41,11 @@ def test_a_format_at_fault_is_named_down_to_the_field(message: audio_pb2.AudioFo
     assert caught.value.field == field
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.02, 1.5, 3600.000001])
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 1.5, 0.999999999, 3600.000001, -0.5, -2.25])
 def test_durations_survive_the_wire(seconds: float) -> None:
-    assert wire.seconds(wire.duration(seconds)) == pytest.approx(seconds, abs=1e-9)
+    message = wire.duration(seconds)
+    assert wire.seconds(message) == pytest.approx(seconds, abs=1e-9)
+    assert message.ToNanoseconds() == round(seconds * 1e9)
 
 
 def test_seconds_outside_their_limits_are_refused_by_field() -> None:
