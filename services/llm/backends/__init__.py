@@ -1,0 +1,22 @@
+"""The backends by name; each is imported only when it is chosen."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from services.llm.backends.base import Backend
+
+if TYPE_CHECKING:
+    from services.llm.settings import LlmSettings
+
+BACKENDS = {
+    "transformers": "services.llm.backends.transformers:TransformersBackend",
+    "fake": "services.llm.backends.fake:FakeBackend",
+}
+"""`--llm_backend` to the class that takes the settings alone."""
+
+
+def create(settings: "LlmSettings") -> Backend:
+    """The backend that the settings choose, not loaded yet."""
+    module, _, name = BACKENDS[settings.llm_backend].partition(":")
+    backend: Backend = getattr(import_module(module), name)(settings)
+    return backend

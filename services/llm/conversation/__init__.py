@@ -1,0 +1,1 @@
+"""Rolling chat histories: what they are, how they change, where they are kept."""

@@ -1,0 +1,180 @@
+"""A conversation and how it changes. Pure: a change returns a new conversation, or raises where it is not allowed."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from services.common.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from services.llm.conversation.heard import cut_to_heard, is_whole
+from services.llm.conversation.window import pending_tool_calls, trim
+from services.llm.domain import Message, Role, TextPart, Tool
+
+MAX_HELD = 16
+"""Held turns of one conversation; with more, the oldest is discarded."""
+_MAX_SETTLED = 64
+
+
+@dataclass(frozen=True)
+class ConversationConfig:
+    """Fixed at creation; None means the server's default."""
+
+    instructions: str | None = None
+    tools: tuple[Tool, ...] | None = None
+    chat_size: int | None = None
+
+
+class Outcome(Enum):
+    """What became of a response."""
+
+    COMMITTED = "committed"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True)
+class HeldTurn:
+    """A turn that is not in the history until it is committed.
+
+    Attributes:
+        after_id: the message that the turn followed, "" at the beginning: the turn goes there when it is committed.
+        asked: what the user's side brought.
+        answer: what was generated, as far as it went.
+        expires_at: seconds on the server's monotonic clock.
+    """
+
+    response_id: str
+    after_id: str
+    asked: tuple[Message, ...]
+    answer: tuple[Message, ...]
+    expires_at: float
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A history and its state; a store counts `version` up with every change."""
+
+    id: str
+    config: ConversationConfig
+    chat_size: int
+    messages: tuple[Message, ...] = ()
+    held: tuple[HeldTurn, ...] = ()
+    settled: tuple[tuple[str, Outcome], ...] = ()
+    created_at: float = 0.0
+    """Seconds since the epoch, for a person to read."""
+    version: int = 0
+
+    @property
+    def pending_tool_call_ids(self) -> tuple[str, ...]:
+        """Calls whose output is not in the history yet."""
+        return pending_tool_calls(self.messages)
+
+    def outcome(self, response_id: str) -> Outcome | None:
+        """What became of a response; None where it is not settled, or long forgotten."""
+        return next((outcome for known, outcome in self.settled if known == response_id), None)
+
+    def append(self, messages: tuple[Message, ...], field: str = "messages") -> "Conversation":
+        """With more messages at its end.
+
+        Raises:
+            NotFoundError: for the output of an unknown tool call.
+            InvalidArgumentError: for a second, different output of a call.
+        """
+        return self._with_messages(self.messages + new_messages(self.messages, messages, field))
+
+    def complete(self, response_id: str, asked: tuple[Message, ...], answer: tuple[Message, ...]) -> "Conversation":
+        """With a turn that went well."""
+        return self._with_messages(self.messages + asked + answer)._settle(response_id, Outcome.COMMITTED)
+
+    def hold(self, turn: HeldTurn) -> "Conversation":
+        """With a turn held, in place of what was held of it before; nothing changes once the turn is settled."""
+        if self.outcome(turn.response_id) is not None:
+            return self
+        others = tuple(held for held in self.held if held.response_id != turn.response_id)
+        return replace(self, held=(*others, turn)[-MAX_HELD:])
+
+    def release(self, response_id: str) -> "Conversation":
+        """Without a held turn, as if it had never been."""
+        return replace(self, held=tuple(held for held in self.held if held.response_id != response_id))
+
+    def expire(self, now: float) -> "Conversation":
+        """Without the held turns whose time is over."""
+        if all(held.expires_at > now for held in self.held):
+            return self
+        return replace(self, held=tuple(held for held in self.held if held.expires_at > now))
+
+    def commit(self, response_id: str, heard_text: str | None) -> "Conversation":
+        """With a held turn in the history, its answer cut to what was heard (None: all of it). Twice is as once.
+
+        Raises:
+            NotFoundError: no such response.
+            FailedPreconditionError: it was discarded.
+        """
+        turn = self._held(response_id, Outcome.COMMITTED)
+        if turn is None:
+            return self
+        answer = turn.answer if heard_text is None else _heard_answer(turn.answer, heard_text)
+        ids = [message.id for message in self.messages]
+        at = ids.index(turn.after_id) + 1 if turn.after_id in ids else 0 if not turn.after_id else len(ids)
+        messages = self.messages[:at] + turn.asked + answer + self.messages[at:]
+        return self._with_messages(messages)._settle(response_id, Outcome.COMMITTED)
+
+    def discard(self, response_id: str) -> "Conversation":
+        """Without a held turn. Twice is as once.
+
+        Raises:
+            NotFoundError: no such response.
+            FailedPreconditionError: it was committed.
+        """
+        turn = self._held(response_id, Outcome.DISCARDED)
+        return self if turn is None else self._settle(response_id, Outcome.DISCARDED)
+
+    def _held(self, response_id: str, wanted: Outcome) -> HeldTurn | None:
+        """The held turn; None where it is settled as wanted already."""
+        outcome = self.outcome(response_id)
+        if outcome is wanted:
+            return None
+        if outcome is not None:
+            raise FailedPreconditionError(f"the response was {outcome.value} already", field="response_id")
+        turn = next((held for held in self.held if held.response_id == response_id), None)
+        if turn is None:
+            raise NotFoundError("no such response is held", field="response_id")
+        return turn
+
+    def _settle(self, response_id: str, outcome: Outcome) -> "Conversation":
+        settled = (*self.settled, (response_id, outcome))[-_MAX_SETTLED:]
+        return replace(self.release(response_id), settled=settled)
+
+    def _with_messages(self, messages: tuple[Message, ...]) -> "Conversation":
+        return replace(self, messages=trim(messages, self.chat_size))
+
+
+def new_messages(history: tuple[Message, ...], added: tuple[Message, ...], field: str) -> tuple[Message, ...]:
+    """What of `added` is new: a tool output that the history has already, word for word, is not.
+
+    Raises:
+        NotFoundError: for the output of an unknown tool call.
+        InvalidArgumentError: for a second, different output of a call.
+    """
+    calls = {call.id for message in history for call in message.tool_calls}
+    outputs = {message.tool_call_id: message.text for message in history if message.role is Role.TOOL}
+    new: list[Message] = []
+    for index, message in enumerate(added):
+        if message.role is Role.TOOL:
+            call_id, path = message.tool_call_id, f"{field}[{index}].tool_call_id"
+            if call_id not in calls:
+                raise NotFoundError("no such tool call", field=path)
+            if outputs.setdefault(call_id, message.text) != message.text:
+                raise InvalidArgumentError("this tool call has another output already", field=path)
+            if any(known.tool_call_id == call_id for known in (*history, *new)):
+                continue
+        calls.update(call.id for call in message.tool_calls)
+        new.append(message)
+    return tuple(new)
+
+
+def _heard_answer(answer: tuple[Message, ...], heard: str) -> tuple[Message, ...]:
+    """The part of an answer that was heard; calls of tools stay only where all of it was."""
+    text = "".join(message.text for message in answer)
+    if is_whole(text, heard):
+        return answer
+    if not heard.strip():
+        return ()
+    return (replace(answer[0], content=(TextPart(cut_to_heard(text, heard)),), tool_calls=()),)

@@ -1,0 +1,53 @@
+"""The LLM service put together: settings in, a server's `Service` out."""
+
+import grpc
+from parley.llm.v1 import conversation_service_pb2, conversation_service_pb2_grpc, llm_service_pb2, llm_service_pb2_grpc
+
+from services.common.server import Service
+from services.llm import backends
+from services.llm.conversation.conversations import Conversations
+from services.llm.conversation.memory import MemoryStore
+from services.llm.servicer import ConversationServicer, LanguageModelServicer
+from services.llm.settings import LlmSettings
+from services.llm.turns import TurnDefaults, Turns
+
+
+class LlmService(Service):
+    """One backend and its conversations."""
+
+    name = "llm"
+    descriptors = (
+        llm_service_pb2.DESCRIPTOR.services_by_name["LanguageModelService"],
+        conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"],
+    )
+
+    def __init__(self, settings: LlmSettings) -> None:
+        self._settings = settings
+        self._backend = backends.create(settings)
+        self._store = MemoryStore(settings.conversation_ttl_s, settings.max_conversations)
+        self._conversations = Conversations(
+            self._store, chat_size=settings.chat_size, held_ttl_s=settings.held_response_ttl_s
+        )
+        self._models = LanguageModelServicer(self._backend)
+
+    async def load(self) -> None:
+        await self._backend.load()
+        settings = self._settings
+        defaults = TurnDefaults(
+            instructions=settings.init_chat_prompt,
+            first_batch_sentences=settings.first_batch_sentences,
+            batch_sentences=settings.stream_batch_sentences,
+            language_prompt=settings.enable_lang_prompt,
+            max_input_chars=settings.llm_max_input_chars,
+            max_waiting=settings.llm_max_waiting,
+        )
+        self._models.turns = Turns(self._backend, self._conversations, defaults)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        llm_service_pb2_grpc.add_LanguageModelServiceServicer_to_server(self._models, server)
+        servicer = ConversationServicer(self._backend, self._conversations, self._settings.llm_max_input_chars)
+        conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(servicer, server)
+
+    async def aclose(self) -> None:
+        await self._backend.aclose()
+        await self._store.aclose()

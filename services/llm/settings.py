@@ -1,0 +1,166 @@
+"""The flags of the LLM service."""
+
+from typing import Any, ClassVar, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from services.common.settings import ServerSettings
+from services.llm.weights import EMBEDDED, display_name
+
+DEFAULT_MODELS = {"transformers": "Qwen/Qwen3-4B-Instruct-2507", "fake": "fake"}
+_SHARED: dict[str, Any] = {"group": "every backend"}
+_LOCAL: dict[str, Any] = {"group": "local backends (transformers)"}
+_CONVERSATIONS: dict[str, Any] = {"group": "conversations"}
+_FAKE: dict[str, Any] = {"group": "fake backend"}
+FAKE_ANSWER = (
+    "This is the fake language model, it understands nothing at all. It answers every question with these same words. "
+    "They come at the pace that its flags set. Choose another backend to hear a real answer."
+)
+
+
+class LlmSettings(ServerSettings):
+    """A language model as a gRPC service."""
+
+    open_prefix: ClassVar[str] = "llm_gen_"
+
+    port: int = Field(50052, ge=0, le=65535, description="gRPC port; 0 takes a free one and logs it")
+
+    llm_backend: Literal["transformers", "fake"] = Field(
+        "transformers",
+        description="what generates: transformers (in this process) or fake (scripted)",
+        json_schema_extra=_SHARED,
+    )
+    model_name: str = Field(
+        "",
+        description=f"hub id, local folder, or {EMBEDDED} (the model that comes as a package)",
+        json_schema_extra={**_SHARED, "default_text": f"{DEFAULT_MODELS['transformers']} for transformers"},
+    )
+    chat_size: int = Field(
+        30,
+        ge=0,
+        le=10_000,
+        description="user turns, each with its answer, that a conversation keeps; older ones go",
+        json_schema_extra=_SHARED,
+    )
+    init_chat_role: str = Field(
+        "system",
+        min_length=1,
+        description="role of the instructions; some chat templates know only user, or want developer",
+        json_schema_extra=_SHARED,
+    )
+    init_chat_prompt: str = Field(
+        "You are a friendly voice assistant. Answer in one to three short sentences of plain spoken language.",
+        description="instructions of every conversation that sets none",
+        json_schema_extra=_SHARED,
+    )
+    user_role: str = Field("user", min_length=1, description="role of the user's messages", json_schema_extra=_SHARED)
+    enable_lang_prompt: bool = Field(
+        False,
+        description='add "Please reply to my message in <language>." to a user message whose language is known',
+        json_schema_extra=_SHARED,
+    )
+    stream_batch_sentences: int = Field(
+        3, ge=1, le=100, description="sentences in a speech segment", json_schema_extra=_SHARED
+    )
+    first_batch_sentences: int = Field(
+        1, ge=1, le=100, description="sentences in the first segment of a response", json_schema_extra=_SHARED
+    )
+    llm_max_waiting: int = Field(
+        64, ge=0, description="requests that may wait for the model; more are refused", json_schema_extra=_SHARED
+    )
+    llm_max_input_chars: int = Field(
+        200_000, ge=1, description="characters of new messages and instructions in a request", json_schema_extra=_SHARED
+    )
+
+    llm_device: str = Field(
+        "",
+        pattern=r"^(|cpu|mps|cuda(:\d+)?)$",
+        description="cuda, cuda:1, cpu or mps",
+        json_schema_extra={**_LOCAL, "default_text": "cuda, where there is none mps or cpu"},
+    )
+    llm_torch_dtype: Literal["", "float16", "bfloat16", "float32"] = Field(
+        "",
+        description="float16, bfloat16 or float32",
+        json_schema_extra={**_LOCAL, "default_text": "float16, on a CPU float32"},
+    )
+    llm_gen_max_new_tokens: int = Field(1024, ge=1, description="tokens of an answer at most", json_schema_extra=_LOCAL)
+    llm_gen_min_new_tokens: int = Field(0, ge=0, description="tokens of an answer at least", json_schema_extra=_LOCAL)
+    llm_gen_temperature: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="0 takes the likeliest token each time", json_schema_extra=_LOCAL
+    )
+    llm_gen_do_sample: bool = Field(
+        False, description="draw tokens at random, by their probability and the temperature", json_schema_extra=_LOCAL
+    )
+    generation_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="any other --llm_gen_<parameter>, such as top_p, top_k, repetition_penalty",
+        json_schema_extra={"hidden": True},
+    )
+    llm_trust_remote_code: bool = Field(
+        False, description="run code that comes with a model's files", json_schema_extra=_LOCAL
+    )
+
+    conversation_ttl_s: float = Field(
+        3600,
+        gt=0,
+        description="seconds after its last use that a conversation is forgotten",
+        json_schema_extra=_CONVERSATIONS,
+    )
+    max_conversations: int = Field(
+        4096, ge=1, description="conversations kept at a time; more are refused", json_schema_extra=_CONVERSATIONS
+    )
+    held_response_ttl_s: float = Field(
+        600,
+        gt=0,
+        description="seconds after which a held response that is neither committed nor discarded is dropped",
+        json_schema_extra=_CONVERSATIONS,
+    )
+
+    fake_first_token_ms: float = Field(0, ge=0, description="milliseconds to the first token", json_schema_extra=_FAKE)
+    fake_token_ms: float = Field(0, ge=0, description="milliseconds from token to token", json_schema_extra=_FAKE)
+    fake_answer: str = Field(
+        FAKE_ANSWER,
+        min_length=1,
+        description="what it answers; {received} stands for the context that it got",
+        json_schema_extra={**_FAKE, "default_text": "a few sentences that say that it is fake"},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect_generation_options(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Gather `llm_gen_<parameter>` flags that have no field of their own; text is read as YAML reads it."""
+        own, options = {}, dict(values.get("generation_options") or {})
+        for name, value in values.items():
+            if name.startswith(cls.open_prefix) and name not in cls.model_fields:
+                options[name.removeprefix(cls.open_prefix)] = _read(name, value)
+            else:
+                own[name] = value
+        return {**own, "generation_options": options}
+
+    @model_validator(mode="after")
+    def _check_sampling(self) -> "LlmSettings":
+        if self.llm_gen_do_sample and not self.llm_gen_temperature:
+            raise ValueError("--llm_gen_do_sample needs a --llm_gen_temperature above 0, such as 0.7")
+        if self.llm_gen_min_new_tokens > self.llm_gen_max_new_tokens:
+            raise ValueError("--llm_gen_min_new_tokens is more than --llm_gen_max_new_tokens")
+        return self
+
+    @property
+    def model_reference(self) -> str:
+        """The model as configured, or the backend's default."""
+        return self.model_name or DEFAULT_MODELS[self.llm_backend]
+
+    @property
+    def model(self) -> str:
+        """The model's name as clients see it: never a path."""
+        return display_name(self.model_reference)
+
+
+def _read(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ValueError(f"--{name}: cannot read {value!r}") from None

@@ -1,0 +1,64 @@
+"""Speech segments: speakable sentences in batches, the first one small so that audio starts early. Pure."""
+
+from services.llm.domain import SpeechSegment
+from services.llm.speech.sentences import Sentence, SentenceSplitter, is_speakable
+from services.llm.speech.speakable import Kind, Piece, Speakable
+
+
+class Segmenter:
+    """Turns the text of an answer, in any chunking, into speech segments.
+
+    Args:
+        first: sentences in the first segment.
+        later: sentences in every other one.
+    """
+
+    def __init__(self, first: int, later: int) -> None:
+        self._wanted = first
+        self._later = later
+        self._index = 0
+        self._speakable = Speakable()
+        self._splitter = SentenceSplitter()
+        self._sentences: list[str] = []
+
+    def feed(self, text: str) -> list[SpeechSegment]:
+        """The segments that more text completes."""
+        segments: list[SpeechSegment] = []
+        for piece in self._speakable.feed(text):
+            self._add(self._cut(piece), segments)
+        return segments
+
+    def flush(self) -> list[SpeechSegment]:
+        """What there is, however little: the answer is over, or a tool call comes next."""
+        segments: list[SpeechSegment] = []
+        for piece in self._speakable.finish():
+            self._add(self._cut(piece), segments)
+        self._add(self._splitter.finish(), segments)
+        self._emit(segments)
+        self.drop()
+        return segments
+
+    def drop(self) -> None:
+        """Forget what has not been emitted."""
+        self._speakable = Speakable()
+        self._splitter = SentenceSplitter()
+        self._sentences.clear()
+
+    def _cut(self, piece: Piece) -> list[Sentence]:
+        if piece.kind is Kind.BREAK:
+            return self._splitter.end_paragraph()
+        return self._splitter.feed(piece.text, joined=piece.kind is Kind.JOINED)
+
+    def _add(self, sentences: list[Sentence], segments: list[SpeechSegment]) -> None:
+        for sentence in sentences:
+            self._sentences.append(sentence.text)
+            if sentence.cut or len(self._sentences) >= self._wanted:
+                self._emit(segments)
+
+    def _emit(self, segments: list[SpeechSegment]) -> None:
+        text = "".join(self._sentences).strip()
+        if is_speakable(text):
+            segments.append(SpeechSegment(self._index, text, len(self._sentences)))
+            self._index += 1
+            self._wanted = self._later
+        self._sentences.clear()

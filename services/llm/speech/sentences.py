@@ -1,0 +1,180 @@
+"""Cuts speakable text into sentences as it comes. Pure and incremental.
+
+A sentence is out as soon as its end is certain: at the white space after a full stop, at the character after 。 or ！.
+Only the abbreviations know languages; the rest goes by characters (the property STerm of Unicode Standard Annex 29).
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from services.llm.speech.abbreviations import ENDS_BEFORE_CAPITAL, ENDS_UNLESS_NUMBER, NEVER_ENDS
+
+MAX_SENTENCE = 400
+"""Characters after which text without an end is cut, so that speech does not wait for ever."""
+UNPUNCTUATED_MIN = 80
+"""Characters from which a space ends a phrase in scripts that write no sentence ends (Thai, Lao)."""
+_MIN_CLAUSE = 160
+
+_ENDS = "。！？｡।॥؟۔։።፧፨။។៕᠃᠉꓿‼⁇⁈⁉"
+_ENDS_IN_SPACED = ".!?…"
+_TERMINATORS = frozenset(_ENDS + _ENDS_IN_SPACED)
+_CLOSERS = frozenset("\"')]}”’»›」』）】〉》〕］｝")
+_OPENERS = "\"'([{“‘«‹「『（【〈《〔［｛¿¡"
+_CANDIDATE = re.compile(f"[{re.escape(_ENDS + _ENDS_IN_SPACED)}]|(?<=[\u0e00-\u0eff])\\s")
+_CLAUSE_END = re.compile(r"[,;:，；：、،؛—–](?=\s)|[，；：、]")
+_NO_SPACES_BETWEEN_WORDS = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+)
+_SPEAKABLE = re.compile(r"[^\W_]|[$€£¥₹₽₩₿¢°%+=<>×÷±√∞≈≠≤≥§©®™#&@]")
+_INITIALS = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")
+_NUMBER = re.compile(r"\d+(?:\.\d+)*")
+_BEFORE_CONSONANT = "เแโใไ"
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence with the white space before it; `cut` where its end is not one, but the length was reached."""
+
+    text: str
+    cut: bool = False
+
+
+class SentenceSplitter:
+    """Feeds on text and paragraph ends; nothing is lost: the sentences together are the text."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._seen = 0
+        """Where the search for an end goes on: all before is no end."""
+        self._joined: list[tuple[int, int]] = []
+        """Stretches (start, end) inside which no sentence ends."""
+
+    def feed(self, text: str, *, joined: bool = False) -> list[Sentence]:
+        """More text; `joined` text has no end inside."""
+        sentences: list[Sentence] = []
+        while text:
+            # Never more than the maximum at a time: what is cut must not depend on the size of the chunks.
+            room = MAX_SENTENCE - len(self._text)
+            if joined:
+                self._join(len(self._text), len(self._text) + min(room, len(text)))
+            self._text += text[:room]
+            text = text[room:]
+            self._split(sentences)
+        return sentences
+
+    def end_paragraph(self) -> list[Sentence]:
+        """The text so far ends a sentence, whatever its punctuation."""
+        if not is_speakable(self._text):
+            return self.feed("\n") if self._text.strip() else []
+        return [self._take(len(self._text), "\n")]
+
+    def finish(self) -> list[Sentence]:
+        """Nothing follows; a rest that nobody can speak is dropped."""
+        sentence = self._take(len(self._text))
+        return [sentence] if is_speakable(sentence.text) else []
+
+    def _split(self, sentences: list[Sentence]) -> None:
+        while True:
+            candidate = _CANDIDATE.search(self._text, self._seen)
+            if candidate is None:
+                self._seen = len(self._text)
+            else:
+                end, certain = self._end_at(candidate.start())
+                if certain and end and _SPEAKABLE.search(self._text, 0, end):
+                    sentences.append(self._take(end))
+                    continue
+                if certain:
+                    self._seen = candidate.end()
+                    continue
+                self._seen = candidate.start()
+            if len(self._text) < MAX_SENTENCE:
+                return
+            sentences.append(self._cut())
+
+    def _end_at(self, start: int) -> tuple[int, bool]:
+        """Where the sentence ends whose end may be at `start` (0: it does not), and whether that is certain yet."""
+        text = self._text
+        if text[start].isspace():
+            return (start if start >= UNPUNCTUATED_MIN and not self._inside_joined(start) else 0), True
+        stops = start
+        while stops < len(text) and text[stops] in _TERMINATORS:
+            stops += 1
+        end = stops
+        while end < len(text) and text[end] in _CLOSERS:
+            end += 1
+        if end == len(text):
+            return 0, False
+        if self._inside_joined(end):
+            return 0, True
+        run, after = text[start:stops], text[end]
+        if any(character in _ENDS for character in run):
+            return end, True
+        if not after.isspace():
+            unspaced = _NO_SPACES_BETWEEN_WORDS.match(after) and (
+                run != "." or _NO_SPACES_BETWEEN_WORDS.match(text, start - 1)
+            )
+            return (end if unspaced and "://" not in _word_before(text, start) else 0), True
+        following = text[end:].lstrip()[:1]
+        if run != ".":
+            if end == stops:
+                return end, True
+            return (0 if following.islower() else end), bool(following)  # "Really?" she asked.
+        word = _word_before(text, start)
+        return self._full_stop(word, end, following, first=not text[: start - len(word)].strip())
+
+    def _full_stop(self, word: str, end: int, following: str, *, first: bool) -> tuple[int, bool]:
+        """A single full stop before white space, after a word (the first of the sentence or not)."""
+        word = word.lstrip(_OPENERS)
+        lower = word.lower()
+        if lower in NEVER_ENDS or (first and _NUMBER.fullmatch(word)):
+            return 0, True
+        if lower in ENDS_BEFORE_CAPITAL or (len(word) == 1 and word.islower() and not first):
+            capital = following.isupper() or following in _OPENERS or (following.isalpha() and not following.islower())
+            return (end if capital else 0), bool(following)
+        if lower in ENDS_UNLESS_NUMBER:
+            return (0 if following.isdecimal() else end), bool(following)
+        if (len(word) == 1 and word.isalpha() and word != "I") or _INITIALS.fullmatch(word):
+            return 0, True
+        return end, True
+
+    def _cut(self) -> Sentence:
+        """Cut what is too long: after a clause, else at a space, else between two characters."""
+        text = self._text
+        clauses = [match.end() for match in _CLAUSE_END.finditer(text, _MIN_CLAUSE)]
+        space = max(text.rfind(" "), text.rfind("\n"))
+        if clauses:
+            at = clauses[-1]
+        elif space > 0 and text[:space].strip():
+            at = space
+        else:
+            at = len(text) - 1
+            while at > 1 and (unicodedata.category(text[at]).startswith("M") or text[at - 1] in _BEFORE_CONSONANT):
+                at -= 1
+        return self._take(at, cut=True)
+
+    def _take(self, end: int, added: str = "", *, cut: bool = False) -> Sentence:
+        sentence = Sentence(self._text[:end] + added, cut)
+        self._text = self._text[end:]
+        self._seen = max(0, self._seen - end)
+        self._joined = [(max(0, first - end), last - end) for first, last in self._joined if last > end]
+        return sentence
+
+    def _join(self, start: int, end: int) -> None:
+        if self._joined and self._joined[-1][1] == start:
+            start = self._joined.pop()[0]
+        self._joined.append((start, end))
+
+    def _inside_joined(self, position: int) -> bool:
+        return any(start < position < end for start, end in self._joined)
+
+
+def is_speakable(text: str) -> bool:
+    """Whether there is anything in it that a voice can say: a letter, a digit, a spoken sign."""
+    return _SPEAKABLE.search(text) is not None
+
+
+def _word_before(text: str, end: int) -> str:
+    """What stands between the last white space before `end` and `end`."""
+    words = text[:end].rsplit(None, 1)
+    return words[-1] if words and not text[end - 1 : end].isspace() else ""

@@ -1,0 +1,188 @@
+"""Runs turns: from what a client asks for to the events that it receives, and into the history."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import asdict, dataclass, replace
+
+from services.common import logs
+from services.common.admission import AdmissionQueue
+from services.common.errors import ModelNotFoundError, UpstreamError
+from services.llm import checks
+from services.llm.backends.base import Backend
+from services.llm.context import compose, with_request
+from services.llm.conversation.conversation import Conversation
+from services.llm.conversation.conversations import Conversations, RunningTurn, check_answerable, new_id
+from services.llm.domain import (
+    Completed,
+    GenerationRequest,
+    Message,
+    SpeechSegment,
+    Started,
+    Timings,
+    TurnEvent,
+    TurnOutput,
+    TurnRequest,
+)
+from services.llm.languages import reply_request
+from services.llm.relay import Relay
+from services.llm.speech.segments import Segmenter
+from services.llm.turn import Turn
+
+log = logging.getLogger(__name__)
+
+DELTA_HOLD_S = 0.02
+"""Seconds that a text delta may wait for company where the client reads speech segments."""
+
+
+@dataclass(frozen=True)
+class TurnDefaults:
+    """What the flags say about turns."""
+
+    instructions: str
+    first_batch_sentences: int
+    batch_sentences: int
+    language_prompt: bool
+    max_input_chars: int
+    max_waiting: int
+
+
+class Turns:
+    """Runs turns on one backend; as many at a time as it can work on, the others wait their turn."""
+
+    def __init__(self, backend: Backend, conversations: Conversations, defaults: TurnDefaults) -> None:
+        self._backend = backend
+        self._conversations = conversations
+        self._defaults = defaults
+        self._admission = AdmissionQueue(
+            "generations", running=backend.capabilities.parallel, waiting=defaults.max_waiting
+        )
+
+    async def run(self, asked: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
+        """The events of one turn; closing the generator cancels it.
+
+        Raises:
+            ParleyError: where the turn cannot be run or fails; it leaves no trace in the conversation then.
+        """
+        clock = _Clock(time.monotonic())
+        self._check(asked)
+        response_id = new_id("resp")
+        async with self._history(asked, response_id) as (conversation, messages, running):
+            request = self._request(asked, conversation, messages)
+            self._backend.check(request)
+            turn = Turn(self._segmenter(asked))
+            relay = Relay(DELTA_HOLD_S if asked.speech_segments else 0.0)
+            with logs.ids(response_id=response_id, conversation_id=asked.conversation_id):
+                generating = asyncio.create_task(self._generate(request, response_id, turn, relay, clock))
+            generating.add_done_callback(lambda task: relay.close(None if task.cancelled() else task.exception()))
+            try:
+                async for event in relay:
+                    if running is not None and isinstance(event, Started):
+                        await self._conversations.begin(running, turn.answer)
+                    yield event
+            finally:
+                generating.cancel()
+                await asyncio.gather(generating, return_exceptions=True)
+            if running is not None:
+                await self._conversations.complete(running)
+        assert turn.finished is not None
+        timings = clock.timings()
+        log.info(
+            "turn completed",
+            extra={"response_id": response_id, "finish_reason": turn.finished.reason.value, **asdict(timings)},
+        )
+        yield Completed(turn.finished.reason, turn.finished.usage, timings)
+
+    async def prefill(self, conversation_id: str, messages: tuple[Message, ...]) -> int:
+        """Make the context of a coming turn ready; returns its tokens, 0 where the backend cannot."""
+        asked = TurnRequest(messages, conversation_id)
+        checks.check_turn(asked, self._backend.capabilities, self._defaults.max_input_chars)
+        conversation = await self._conversations.get(conversation_id) if conversation_id else None
+        if not self._backend.capabilities.prefill:
+            return 0
+        history = conversation.messages if conversation else ()
+        return await self._backend.prefill(self._request(asked, conversation, history + messages))
+
+    def _check(self, asked: TurnRequest) -> None:
+        capabilities = self._backend.capabilities
+        if asked.model and asked.model != capabilities.model:
+            raise ModelNotFoundError(f"this server has no such model; it has {capabilities.model}", field="model")
+        checks.check_turn(asked, capabilities, self._defaults.max_input_chars)
+        if not asked.conversation_id:
+            checks.check_tool_choice(asked.tool_choice, asked.tools or ())
+
+    @contextlib.asynccontextmanager
+    async def _history(
+        self, asked: TurnRequest, response_id: str
+    ) -> AsyncIterator[tuple[Conversation | None, tuple[Message, ...], RunningTurn | None]]:
+        """The conversation, its history with what is new, and the turn on it; a stateless turn has messages alone."""
+        if not asked.conversation_id:
+            check_answerable(asked.messages)
+            yield None, asked.messages, None
+            return
+        turn = self._conversations.turn(asked.conversation_id, asked.messages, response_id, held=asked.held)
+        async with turn as running:
+            yield running.conversation, running.conversation.messages + running.asked, running
+
+    def _request(
+        self, asked: TurnRequest, conversation: Conversation | None, messages: tuple[Message, ...]
+    ) -> GenerationRequest:
+        config = conversation.config if conversation else None
+        instructions = config.instructions if config and asked.instructions is None else asked.instructions
+        tools = config.tools if config and asked.tools is None else asked.tools
+        checks.check_tool_choice(asked.tool_choice, tools or ())
+        context = compose(messages, instructions, self._defaults.instructions)
+        language = reply_request(asked.language_code) if self._defaults.language_prompt else None
+        return GenerationRequest(
+            with_request(context, language) if language else context,
+            asked.sampling,
+            tools or (),
+            asked.tool_choice,
+            asked.options,
+        )
+
+    def _segmenter(self, asked: TurnRequest) -> Segmenter | None:
+        if not asked.speech_segments:
+            return None
+        later = asked.segment_sentences or self._defaults.batch_sentences
+        return Segmenter(min(self._defaults.first_batch_sentences, later), later)
+
+    async def _generate(
+        self, request: GenerationRequest, response_id: str, turn: Turn, relay: Relay, clock: "_Clock"
+    ) -> None:
+        """Wait for a place, then move the backend's events into the relay. The place is given back when the model is
+        done, however slowly the client reads.
+        """
+        async with self._admission.admit() as waited:
+            clock.queue_s = waited
+            capabilities = self._backend.capabilities
+            relay.put(Started(response_id, capabilities.model, capabilities.backend))
+            async with contextlib.aclosing(self._backend.generate(request)) as events:
+                async for event in events:
+                    for output in turn.feed(event):
+                        clock.see(output)
+                        relay.put(output)
+        if turn.finished is None:
+            raise UpstreamError("the model's answer broke off")
+
+
+class _Clock:
+    """When what came for the first time."""
+
+    def __init__(self, begun: float) -> None:
+        self._begun = begun
+        self._timings = Timings()
+        self.queue_s = 0.0
+
+    def see(self, output: TurnOutput) -> None:
+        """Note the first token and the first segment."""
+        if self._timings.first_token_s is None:
+            self._timings = replace(self._timings, first_token_s=time.monotonic() - self._begun)
+        if self._timings.first_segment_s is None and isinstance(output, SpeechSegment):
+            self._timings = replace(self._timings, first_segment_s=time.monotonic() - self._begun)
+
+    def timings(self) -> Timings:
+        """All of them, at the end."""
+        return replace(self._timings, queue_s=self.queue_s, total_s=time.monotonic() - self._begun)
