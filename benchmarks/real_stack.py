@@ -46,6 +46,9 @@ class _Silent:
     def show(self, event: Event, dialogue: Dialogue) -> None:
         """Print nothing."""
 
+    def note(self, text: str) -> None:
+        """Print nothing."""
+
 
 async def speak(target: str, recording: Path) -> list[Turn]:
     """Say a recording in a session of its own; returns the turns."""
