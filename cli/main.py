@@ -194,6 +194,8 @@ def demo(
 
 def main() -> NoReturn:
     """Run a command; whatever fails is one line on standard error and an exit code."""
+    # gRPC's own lines on standard error tell a user nothing, and would spoil the services' JSON logs.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         code = app(prog_name="parley", standalone_mode=False)
     except CliError as error:

@@ -97,6 +97,11 @@ class ServiceProcess:
         """The process id; None before `start`."""
         return self._process.pid if self._process else None
 
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(self, *flags: str) -> None:
         """Start it with its command and these flags, and return at once."""
         self.began_at = time.monotonic()
@@ -144,7 +149,7 @@ class ServiceProcess:
         """SIGTERM, then SIGKILL to it and its children once the grace is over. Does nothing where it has ended."""
         if self._process is None:
             return
-        if self._process.returncode is None:
+        if self.running:
             self._process.terminate()
             try:
                 await asyncio.wait_for(self._process.wait(), self.launch.grace_s)
@@ -160,7 +165,7 @@ class ServiceProcess:
 
     def kill(self) -> None:
         """End it and its children at once."""
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None and self.running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 

@@ -103,6 +103,19 @@ class Stack:
         except* CliError as failures:
             raise failures.exceptions[0] from None
 
+    async def restart(self, name: str) -> None:
+        """Start a program that has ended again, on the same port, so that those who know it find it; wait for it.
+
+        Raises:
+            ProgramEnded: where it ends instead.
+        """
+        dead = self.processes[name]
+        process = self._process(dead.launch)
+        self.processes[name] = process
+        flags = [f"--port={dead.port}"] if dead.port else []
+        await process.start(*flags, *(self._target_flags() if name == ORCHESTRATOR.name else []))
+        await process.until_ready()
+
     async def stop(self) -> None:
         """Let the orchestrator finish what runs, then the services; each is killed once its grace is over."""
         orchestrator = self.processes.get(ORCHESTRATOR.name)
@@ -126,19 +139,10 @@ class Stack:
             self._report(f"{ended}; starting it again")
             await asyncio.sleep(RESTART_DELAY_S)
             try:
-                await self._restart(process)
+                await self.restart(name)
             except ProgramEnded:
                 continue  # it counts as one more end
             self._report(f"{process.launch.program.title} is back")
-
-    async def _restart(self, dead: ServiceProcess) -> None:
-        """The same program on the same port, so that those who know it find it again."""
-        name = dead.launch.program.name
-        process = self._process(dead.launch)
-        self.processes[name] = process
-        flags = [f"--port={dead.port}"] if dead.port else []
-        await process.start(*flags, *(self._target_flags() if name == ORCHESTRATOR.name else []))
-        await process.until_ready()
 
     def _target_flags(self) -> list[str]:
         """Where the orchestrator finds the services."""

@@ -11,9 +11,11 @@ import soundfile
 from tests.support.commands import FAKES, parley
 
 
-async def test_the_demo_shows_question_answer_latency_and_what_the_answer_sounds_like(tmp_path: Path) -> None:
+async def test_the_demo_shows_question_answer_latency_and_what_the_answer_sounds_like(
+    tmp_path: Path, question: Path
+) -> None:
     output = tmp_path / "new" / "answer.wav"
-    async with parley("demo", "-o", str(output), *FAKES) as demo:
+    async with parley("demo", "-o", str(output), "--question", str(question), *FAKES) as demo:
         code, out, err = await demo.ended()
     assert (code, err) == (0, "")
     for text in ("You:", "Parley:", "end of speech decided", "Heard in it:", "Word error rate"):

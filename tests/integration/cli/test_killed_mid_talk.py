@@ -1,30 +1,31 @@
 """Killing any service in the middle of `parley talk` gives one line that names it."""
 
-import contextlib
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from cli.plan import FREE_PORTS, plan_stack
 from cli.programs import ORCHESTRATOR
 from cli.stack import Stack
-from tests.support.commands import FAKES, parley
+from tests.support.commands import FAKES, Command, parley
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 TITLES = {
     "stt": "the speech-to-text service",
     "llm": "the language model service",
     "tts": "the text-to-speech service",
     "orchestrator": "the orchestrator",
 }
-SLOW_ANSWER = ("--fake_token_ms", "100")
 
 
-@contextlib.asynccontextmanager
-async def fake_stack(log_dir: Path, *flags: str) -> AsyncIterator[Stack]:
-    """All four programs, healthy."""
-    plan = plan_stack([*FAKES, *flags], FREE_PORTS)
-    stack = Stack(plan.launches, log_dir=log_dir)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """All four programs; the answer is written slowly enough to be in the middle of it."""
+    plan = plan_stack([*FAKES, "--fake_token_ms", "100"], FREE_PORTS)
+    stack = Stack(plan.launches, log_dir=tmp_path_factory.mktemp("logs"))
     try:
         await stack.start()
         yield stack
@@ -32,34 +33,55 @@ async def fake_stack(log_dir: Path, *flags: str) -> AsyncIterator[Stack]:
         await stack.stop()
 
 
-@pytest.mark.parametrize("name", TITLES)
-async def test_a_service_killed_while_the_user_speaks_is_named(name: str, tmp_path: Path, samples: Path) -> None:
-    async with fake_stack(tmp_path) as stack:
-        address = stack.addresses[ORCHESTRATOR.name]
-        async with parley("talk", str(samples / "austen_0880.wav"), "--target", address) as talk:
-            await talk.until("Sending")
-            stack.processes[name].kill()
-            code, _, err = await talk.ended()
+@pytest_asyncio.fixture(loop_scope="module")
+async def stack(running_stack: Stack) -> AsyncIterator[Stack]:
+    """All four programs; what a test has killed is started again."""
+    yield running_stack
+    for name, process in list(running_stack.processes.items()):
+        if not process.running:
+            await process.stop()
+            await running_stack.restart(name)
+
+
+async def kill(stack: Stack, name: str) -> None:
+    stack.processes[name].kill()
+    await stack.processes[name].ended()
+
+
+async def assert_names(talk: Command, name: str) -> None:
+    code, _, err = await talk.ended()
     assert (code, err) == (1, f"parley: {TITLES[name]} is not reachable\n")
+
+
+def talking(stack: Stack, question: Path) -> AbstractAsyncContextManager[Command]:
+    return parley("talk", str(question), "--target", stack.addresses[ORCHESTRATOR.name])
+
+
+@pytest.mark.parametrize("name", TITLES)
+async def test_a_service_killed_while_the_user_speaks_is_named(name: str, stack: Stack, question: Path) -> None:
+    async with talking(stack, question) as talk:
+        await talk.until("Sending")
+        await kill(stack, name)
+        await assert_names(talk, name)
 
 
 @pytest.mark.parametrize("name", ["llm", "tts", "orchestrator"])
-async def test_a_service_killed_while_the_answer_is_spoken_is_named(name: str, tmp_path: Path, samples: Path) -> None:
-    async with fake_stack(tmp_path, *SLOW_ANSWER) as stack:
-        address = stack.addresses[ORCHESTRATOR.name]
-        async with parley("talk", str(samples / "austen_0880.wav"), "--target", address) as talk:
-            await talk.until("You:")
-            stack.processes[name].kill()
-            code, _, err = await talk.ended()
-    assert (code, err) == (1, f"parley: {TITLES[name]} is not reachable\n")
+async def test_a_service_killed_while_the_answer_is_written_is_named(name: str, stack: Stack, question: Path) -> None:
+    async with talking(stack, question) as talk:
+        await talk.until("You:")
+        await kill(stack, name)
+        await assert_names(talk, name)
 
 
 @pytest.mark.parametrize("name", ["stt", "llm", "tts"])
-async def test_a_service_that_is_down_from_the_start_is_named(name: str, tmp_path: Path, samples: Path) -> None:
-    async with fake_stack(tmp_path) as stack:
-        stack.processes[name].kill()
-        await stack.processes[name].ended()
-        address = stack.addresses[ORCHESTRATOR.name]
-        async with parley("talk", str(samples / "austen_0880.wav"), "--target", address) as talk:
-            code, _, err = await talk.ended()
-    assert (code, err) == (1, f"parley: {TITLES[name]} is not reachable\n")
+async def test_a_service_that_is_down_from_the_start_is_named(name: str, stack: Stack, question: Path) -> None:
+    await kill(stack, name)
+    async with talking(stack, question) as talk:
+        await assert_names(talk, name)
+
+
+async def test_after_all_that_the_stack_still_answers(stack: Stack, question: Path) -> None:
+    async with talking(stack, question) as talk:
+        code, out, err = await talk.ended()
+    assert (code, err) == (0, "")
+    assert "Parley:" in out
