@@ -105,7 +105,8 @@ class ModelThread:
 
         The thread never waits for a reader, since others wait for the thread: a reader that falls more than `ahead`
         items behind gets an OverloadedError, and `put` returns False. Leaving the loop (break, cancel, an exception)
-        raises `stop`. Close the iterator with `contextlib.aclosing`: a bare `break` leaves that to the garbage collector.
+        raises `stop`. Close the iterator with `contextlib.aclosing`: a bare `break` leaves that to the garbage
+        collector.
         """
         items: _Channel[T] = _Channel(asyncio.get_running_loop(), ahead)
 
@@ -157,7 +158,10 @@ class _Channel(Generic[T]):
 
     def put(self, item: T) -> bool:
         """From the thread: hand over; False once the reader has gone or lags too far behind."""
+        if self.stop:
+            return False
         if self._items.qsize() >= self._ahead:
+            self.stop.set()
             self.end(OverloadedError("the stream is read too slowly"))
             return False
         return _to_loop(self._loop, self._items.put_nowait, (item, None))

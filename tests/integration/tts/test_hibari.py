@@ -165,8 +165,8 @@ async def test_a_short_answer_does_not_wait_for_a_long_one(engine: HibariEngine,
 async def test_text_without_an_end_comes_in_pieces(engine: HibariEngine, whisper: WhisperModel) -> None:
     text = (
         "and then we walked along the river and talked about the old house on the hill where my mother lived when she "
-        "was a child and where she had a small white dog that slept in front of the fire all winter until one morning "
-        "in spring it ran into the garden"
+        "was a child and where she had a small white dog that slept in front of the fire all winter until one day "
+        "it ran into the garden"
     )
     parts = await blocks(engine, text)
     assert len(parts) == 2

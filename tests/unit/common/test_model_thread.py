@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -109,6 +109,33 @@ async def test_a_stream_gives_its_items_in_order_from_the_thread(thread: ModelTh
             yield number, threading.current_thread().name
 
     assert [item async for item in thread.stream(count)] == [(number, "model") for number in range(5)]
+
+
+async def test_work_that_calls_back_is_streamed_alike(thread: ModelThread) -> None:
+    taken: list[bool] = []
+
+    def work(stop: Stop, put: Callable[[int], bool]) -> str:
+        taken.extend(put(number) for number in range(3))
+        return "not an item"
+
+    assert [item async for item in thread.stream_pushed(work)] == [0, 1, 2]
+    assert taken == [True, True, True]
+
+
+async def test_work_that_calls_back_hears_that_its_reader_has_gone(thread: ModelThread) -> None:
+    over = threading.Event()
+    taken: list[bool] = []
+
+    def work(stop: Stop, put: Callable[[int], bool]) -> None:
+        taken.append(put(1))
+        assert over.wait(30)
+        taken.append(put(2))
+
+    async with contextlib.aclosing(thread.stream_pushed(work)) as items:
+        assert await anext(items) == 1
+    over.set()
+    await thread.run(lambda: None)
+    assert taken == [True, False]
 
 
 async def test_a_stream_may_give_any_iterator_and_any_value(thread: ModelThread) -> None:
