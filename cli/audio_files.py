@@ -127,7 +127,7 @@ def _opened(path: Path) -> Any:
             return soundfile.SoundFile(path)
     except OSError as error:
         raise CliError(f"{path}: {error.strerror or error}") from None
-    except soundfile.SoundFileError:
+    except (soundfile.SoundFileError, TypeError):  # TypeError: a name like x.raw, which says nothing of rate and format
         raise CliError(f"{path}: is not an audio file that can be read (WAV, FLAC, OGG, MP3)") from None
 
 

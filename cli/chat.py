@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ def run(message: str, options: ChatOptions, *, console: Console, ask: Callable[[
             if message:
                 runner.run(chat.answer(message, console))
                 return
+            _edit_lines()
             console.print("Ctrl-D ends, Ctrl-C stops an answer.", style="dim")
             while (line := _line(ask)) is not None:
                 with contextlib.suppress(KeyboardInterrupt):
@@ -61,6 +63,12 @@ def run(message: str, options: ChatOptions, *, console: Console, ask: Callable[[
                         runner.run(chat.answer(line, console))
         finally:
             runner.run(chat.aclose())
+
+
+def _edit_lines() -> None:
+    """Arrow keys and a history for `input`, where the system has them."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("readline")
 
 
 def _line(ask: Callable[[str], str]) -> str | None:

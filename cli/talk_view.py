@@ -10,8 +10,8 @@ from cli import events
 from cli.dialogue import Dialogue, Turn
 from cli.render import breakdown, printable
 
-_USER = Text("You:     ", style="bold cyan")
-_ASSISTANT = Text("Parley:  ", style="bold green")
+_USER = ("You:     ", "bold cyan")
+_ASSISTANT = ("Parley:  ", "bold green")
 
 
 class TalkView:
@@ -54,7 +54,7 @@ class TalkView:
             case events.FinalTranscript(_, text, _):
                 self._stop_live()
                 if text.strip():
-                    self._console.print(_USER + Text(printable(text.strip())))
+                    self._console.print(Text.assemble(_USER, printable(text.strip())), soft_wrap=True)
             case events.TextDelta(response_id, text):
                 self._delta(response_id, text)
             case events.ResponseEnded(response_id, outcome, _, _):
@@ -72,13 +72,13 @@ class TalkView:
         if self._live is None:
             self._live = Live(console=self._console, transient=True, auto_refresh=False)
             self._live.start()
-        self._live.update(_USER + Text(printable(text), style="dim"), refresh=True)
+        self._live.update(Text.assemble(_USER, (printable(text), "dim")), refresh=True)
 
     def _delta(self, response_id: str, text: str) -> None:
         if self._answering != response_id:
             self._stop_live()
             self._end_line()
-            self._console.print(_ASSISTANT, end="")
+            self._console.print(Text.assemble(_ASSISTANT), end="")
             self._answering = response_id
         self._console.print(Text(printable(text)), end="", soft_wrap=True)
 

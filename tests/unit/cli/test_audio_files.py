@@ -62,6 +62,7 @@ def test_frames_have_one_length_and_lose_nothing(tmp_path: Path) -> None:
         ("missing.wav", None, "No such file"),
         ("empty.wav", b"", "the file is empty"),
         ("text.wav", b"this is no audio at all", "is not an audio file"),
+        ("samples.raw", bytes(100), "is not an audio file"),
         (".", None, "is a folder"),
     ],
 )
