@@ -142,6 +142,8 @@ class LlmSettings(ServerSettings):
     def _check_sampling(self) -> "LlmSettings":
         if self.llm_gen_do_sample and not self.llm_gen_temperature:
             raise ValueError("--llm_gen_do_sample needs a --llm_gen_temperature above 0, such as 0.7")
+        if self.llm_gen_temperature and not self.llm_gen_do_sample:
+            raise ValueError("--llm_gen_temperature above 0 has no effect without --llm_gen_do_sample")
         if self.llm_gen_min_new_tokens > self.llm_gen_max_new_tokens:
             raise ValueError("--llm_gen_min_new_tokens is more than --llm_gen_max_new_tokens")
         return self

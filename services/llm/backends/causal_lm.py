@@ -68,7 +68,6 @@ class CausalLanguageModel:
         torch.set_num_threads(usable_cores())
         device = options.device or _best_device()
         dtype = options.dtype or ("float32" if device == "cpu" else "float16")
-        _check_device(device)
         where = {"local_files_only": True, "trust_remote_code": options.trust_remote_code}
         self._tokenizer: Any = AutoTokenizer.from_pretrained(options.folder, **where)
         self._template = ChatTemplate(self._tokenizer, options.names)
@@ -228,7 +227,12 @@ def _best_device() -> str:
     return device
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Check that this machine has a device.
+
+    Raises:
+        StartupError: it has not.
+    """
     kind, _, index = device.partition(":")
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(kind, True)
     if not available or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,11 @@ class TransformersBackend(Backend):
     async def load(self) -> None:
         settings = self._settings
         check_flags(settings.generation_options)
+        # Threads that spin at a barrier starve each other where other services share the cores: an answer then takes
+        # twenty times as long. Read once, when torch is loaded; whoever knows better sets it himself.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        if settings.llm_device not in ("", "cpu"):
+            await self._thread.run(_check_device, settings.llm_device)
         packaged = "bfloat16" if settings.llm_torch_dtype == "bfloat16" else "float32"
         folder = await asyncio.to_thread(locate, settings.model_reference, packaged, settings.cache_dir)
 
@@ -93,3 +99,10 @@ class TransformersBackend(Backend):
     async def aclose(self) -> None:
         await self._thread.aclose()
         self._model = None
+
+
+def _check_device(device: str) -> None:
+    """Before anything is unpacked or downloaded for it."""
+    from services.llm.backends.causal_lm import check_device
+
+    check_device(device)
