@@ -1,6 +1,7 @@
 """Whisper on CTranslate2: a careful model for final transcripts, and a quick one for those while the user speaks.
 
-Each model lives on its own thread; final recognitions go before interim ones where they share a model.
+Each model lives on its own thread. Where requests wait for a model, short audio goes before long, and final
+recognitions before interim ones.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from services.stt.vad import SileroModel, VoiceDetector
 if TYPE_CHECKING:
     from services.stt.engines.whisper_decoding import WhisperDecoder
 
-_FINAL, _INTERIM = 0, 1  # priorities on a model's thread
+_AFTER_ALL_FINALS = 1_000
 
 
 class _Stopped(Exception):
@@ -90,11 +91,11 @@ class FasterWhisperEngine(Engine):
         # The quick model may know English alone; to guess the language it would not do either.
         if interim and request.language is not None and request.language in self._models[-1].languages:
             model = self._models[-1]
+        # Short audio first: someone waits for the answer to an utterance, while a recording of a minute takes its time.
+        priority = len(samples) // SAMPLE_RATE_HZ + (_AFTER_ALL_FINALS if interim else 0)
         stop = Stop()
         try:
-            return await model.thread.run(
-                _recognize, model.decoder, samples, request, interim, stop, priority=_INTERIM if interim else _FINAL
-            )
+            return await model.thread.run(_recognize, model.decoder, samples, request, interim, stop, priority=priority)
         finally:
             stop.set()
 
