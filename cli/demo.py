@@ -20,7 +20,7 @@ from cli.talk_view import TalkView
 from cli.transcribe import TranscribeOptions, transcripts
 from cli.word_errors import word_error_rate
 
-QUESTION = Path(__file__).resolve().parent.parent / "samples" / "austen_0880.wav"
+QUESTION = Path(__file__).resolve().parent.parent / "samples" / "austen_0890.wav"
 INSTRUCTIONS = "You are a friendly voice assistant. Reply in one or two short sentences."
 
 

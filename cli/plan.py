@@ -15,6 +15,8 @@ from cli.programs import LLM, LOOPBACK, ORCHESTRATOR, PROGRAMS, SERVICES, STT, T
 from services.common.settings import ServerSettings, SettingsError, load, names_given
 
 EMBEDDED_MODEL = "package:smollm2-135m-instruct"
+EMBEDDED_GENERATION: Mapping[str, str] = {"llm_gen_repetition_penalty": "1.1", "llm_gen_max_new_tokens": "100"}
+"""So small a model repeats itself for minutes if it is let; half a minute of speech is enough for an answer."""
 DRAIN_GRACE_S = 5.0
 """Seconds that running calls get at Ctrl-C, where the user did not say."""
 FREE_PORTS: Mapping[str, int] = {program.name: 0 for program in PROGRAMS}
@@ -99,6 +101,7 @@ def _defaults(program: Program, set_names: set[str]) -> list[Flag]:
             chosen.append(Flag("model_name", EMBEDDED_MODEL))
             if "llm_torch_dtype" not in set_names and _prefers_bfloat16():
                 chosen.append(Flag("llm_torch_dtype", "bfloat16"))
+            chosen += [Flag(name, value) for name, value in EMBEDDED_GENERATION.items() if name not in set_names]
     return chosen
 
 

@@ -48,7 +48,7 @@ async def test_the_embedded_models_understand_the_question_and_speak_their_answe
     async with parley("demo", "-o", str(output)) as demo:
         code, out, err = await demo.ended()
     assert (code, err) == (0, "")
-    assert re.search(r"You:\s+He was not an ill-disposed young man", out)
+    assert re.search(r"You:\s+Unless to be rather cold-hearted and rather selfish is to be ill-disposed", out)
     rate = re.search(r"Word error rate against the answer: ([\d.]+)%", out)
     assert rate is not None
     assert float(rate[1]) <= 25

@@ -47,6 +47,12 @@ def test_the_language_model_is_the_embedded_one() -> None:
     assert llm["llm_torch_dtype"] == "bfloat16"
 
 
+def test_the_embedded_model_is_kept_from_repeating_itself_for_minutes() -> None:
+    assert flags(plan_stack([], {}), "llm")["llm_gen_repetition_penalty"] == "1.1"
+    assert flags(plan_stack(["--llm_gen_max_new_tokens", "7"], {}), "llm")["llm_gen_max_new_tokens"] == "7"
+    assert "llm_gen_max_new_tokens" not in flags(plan_stack(["--model_name", "some/model"], {}), "llm")
+
+
 def test_a_processor_without_bfloat16_gets_the_services_own_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "_prefers_bfloat16", lambda: False)
     assert "llm_torch_dtype" not in flags(plan_stack([], {}), "llm")
