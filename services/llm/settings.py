@@ -90,7 +90,10 @@ class LlmSettings(ServerSettings):
         0.0, ge=0, allow_inf_nan=False, description="0 takes the likeliest token each time", json_schema_extra=_LOCAL
     )
     llm_gen_do_sample: bool = Field(
-        False, description="draw tokens at random, by their probability and the temperature", json_schema_extra=_LOCAL
+        False,
+        description="draw tokens at random, by probability and temperature; other parameters are such flags too: "
+        "--llm_gen_top_p, --llm_gen_top_k, --llm_gen_repetition_penalty",
+        json_schema_extra=_LOCAL,
     )
     generation_options: dict[str, Any] = Field(
         default_factory=dict,

@@ -19,10 +19,11 @@ class StopStrings:
         if self.hit:
             return ""
         text = self._rest + text
-        found = [position for position in (text.find(stop) for stop in self._stops) if position >= 0]
+        # The one that is complete first, whatever is complete later: so the chunking does not matter.
+        found = [(text.index(stop) + len(stop), text.index(stop)) for stop in self._stops if stop in text]
         if found:
             self.hit, self._rest = True, ""
-            return text[: min(found)]
+            return text[: min(found)[1]]
         for start in range(max(0, len(text) - self._longest + 1), len(text)):
             if text[start:] in self._beginnings:
                 self._rest = text[start:]

@@ -1,5 +1,8 @@
 """Where in a generated text the user stopped hearing it. Pure."""
 
+_CLOSING = frozenset("*_`~")
+"""Markup that belongs to the text before it."""
+
 
 def cut_to_heard(generated: str, heard: str) -> str:
     """The beginning of `generated` that holds what was heard, byte for byte.
@@ -14,6 +17,8 @@ def cut_to_heard(generated: str, heard: str) -> str:
         position = generated.find(character, position) + 1
         if not position:
             return heard
+    while position and generated[position : position + 1] in _CLOSING:
+        position += 1
     return generated[:position]
 
 

@@ -41,7 +41,7 @@ class Sentence:
 
 
 class SentenceSplitter:
-    """Feeds on text and paragraph ends; nothing is lost: the sentences together are the text."""
+    """Feeds on text and paragraph ends; nothing but space is lost: the sentences together are the text."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -67,7 +67,7 @@ class SentenceSplitter:
         """The text so far ends a sentence, whatever its punctuation."""
         if not is_speakable(self._text):
             return self.feed("\n") if self._text.strip() else []
-        return [self._take(len(self._text), "\n")]
+        return [Sentence(self._take(len(self._text)).text.rstrip() + "\n")]
 
     def finish(self) -> list[Sentence]:
         """Nothing follows; a rest that nobody can speak is dropped."""
@@ -153,8 +153,8 @@ class SentenceSplitter:
                 at -= 1
         return self._take(at, cut=True)
 
-    def _take(self, end: int, added: str = "", *, cut: bool = False) -> Sentence:
-        sentence = Sentence(self._text[:end] + added, cut)
+    def _take(self, end: int, *, cut: bool = False) -> Sentence:
+        sentence = Sentence(self._text[:end], cut)
         self._text = self._text[end:]
         self._seen = max(0, self._seen - end)
         self._joined = [(max(0, first - end), last - end) for first, last in self._joined if last > end]

@@ -1,0 +1,313 @@
+"""Running turns on a scripted backend: order of events, history, cancellation, failure."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+import pytest
+
+from services.common.errors import (
+    ConversationNotFoundError,
+    InvalidArgumentError,
+    ModelNotFoundError,
+    OverloadedError,
+    ToolOutputPendingError,
+    UpstreamError,
+)
+from services.llm.backends.base import Backend, Capabilities
+from services.llm.conversation.conversation import ConversationConfig
+from services.llm.conversation.conversations import Conversations
+from services.llm.conversation.memory import MemoryStore
+from services.llm.domain import (
+    BackendEvent,
+    Completed,
+    Finished,
+    FinishReason,
+    GenerationRequest,
+    Message,
+    Role,
+    SpeechSegment,
+    Started,
+    TextDelta,
+    TextPart,
+    ToolCall,
+    ToolCallEvent,
+    ToolChoice,
+    ToolMode,
+    TurnEvent,
+    TurnRequest,
+    Usage,
+)
+from services.llm.turns import TurnDefaults, Turns
+
+STOP = Finished(FinishReason.STOP, Usage(1, 2))
+DEFAULTS = TurnDefaults(
+    instructions="default",
+    first_batch_sentences=1,
+    batch_sentences=3,
+    language_prompt=False,
+    max_input_chars=1000,
+    max_waiting=1,
+)
+
+
+class ScriptedBackend(Backend):
+    """Plays a list of events; an exception is raised, an asyncio.Event awaited. Notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.script: list[BackendEvent | Exception | asyncio.Event] = [TextDelta("Hello. "), TextDelta("Bye."), STOP]
+        self.requests: list[GenerationRequest] = []
+        self.closed = 0
+        self.able = Capabilities("model", "scripted", tools=True, parallel=1)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.able
+
+    async def load(self) -> None:
+        """Nothing to load."""
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[BackendEvent, None]:
+        self.requests.append(request)
+        try:
+            for step in list(self.script):
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                elif isinstance(step, Exception):
+                    raise step
+                else:
+                    yield step
+        finally:
+            self.closed += 1
+
+    async def prefill(self, request: GenerationRequest) -> int:
+        self.requests.append(request)
+        return 7
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.fixture
+def backend() -> ScriptedBackend:
+    return ScriptedBackend()
+
+
+@pytest.fixture
+async def conversations() -> Conversations:
+    return Conversations(MemoryStore(100.0, 10), chat_size=30, held_ttl_s=50.0)
+
+
+@pytest.fixture
+def turns(backend: ScriptedBackend, conversations: Conversations) -> Turns:
+    return Turns(backend, conversations, DEFAULTS)
+
+
+@pytest.fixture
+async def ident(conversations: Conversations) -> str:
+    return (await conversations.create(ConversationConfig())).id
+
+
+def ask(text: str, ident: str = "", **fields: object) -> TurnRequest:
+    return replace(TurnRequest((Message(Role.USER, (TextPart(text),)),), ident), **fields)  # type: ignore[arg-type]
+
+
+async def run(turns: Turns, request: TurnRequest) -> list[TurnEvent]:
+    async with contextlib.aclosing(turns.run(request)) as events:
+        return [event async for event in events]
+
+
+def seen(backend: ScriptedBackend) -> list[str]:
+    """The texts that the model saw last."""
+    return [message.text for message in backend.requests[-1].messages]
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_turn_starts_tells_and_completes(turns: Turns) -> None:
+    started, *deltas, completed = await run(turns, ask("hi", speech_segments=True))
+    assert isinstance(started, Started)
+    assert (started.model, started.backend) == ("model", "scripted")
+    assert "".join(event.text for event in deltas if isinstance(event, TextDelta)) == "Hello. Bye."
+    assert [event.text for event in deltas if isinstance(event, SpeechSegment)] == ["Hello.", "Bye."]
+    assert isinstance(completed, Completed)
+    assert (completed.reason, completed.usage) == (FinishReason.STOP, Usage(1, 2))
+    assert completed.timings.first_token_s is not None
+    assert completed.timings.first_segment_s is not None
+    assert completed.timings.total_s >= completed.timings.first_segment_s >= completed.timings.first_token_s
+
+
+async def test_the_third_turn_of_a_conversation_sees_the_first(
+    turns: Turns, backend: ScriptedBackend, ident: str
+) -> None:
+    for text in ("one", "two", "three"):
+        await run(turns, ask(text, ident))
+    assert seen(backend) == ["default", "one", "Hello. Bye.", "two", "Hello. Bye.", "three"]
+
+
+async def test_instructions_of_the_turn_win_over_the_conversations(
+    turns: Turns, backend: ScriptedBackend, conversations: Conversations
+) -> None:
+    known = await conversations.create(ConversationConfig(instructions="mine"))
+    await run(turns, ask("a", known.id))
+    assert seen(backend) == ["mine", "a"]
+    await run(turns, ask("b", known.id, instructions="yours"))
+    assert seen(backend)[0] == "yours"
+    await run(turns, ask("c", known.id, instructions=""))
+    assert seen(backend)[0] == "a"
+
+
+async def test_the_language_request_is_seen_once_and_never_kept(
+    backend: ScriptedBackend, conversations: Conversations, ident: str
+) -> None:
+    turns = Turns(backend, conversations, replace(DEFAULTS, language_prompt=True))
+    await run(turns, ask("bonjour", ident, language_code="fr-FR"))
+    assert seen(backend)[-1] == "bonjour Please reply to my message in French."
+    await run(turns, ask("hello", ident))
+    assert seen(backend) == ["default", "bonjour", "Hello. Bye.", "hello"]
+
+
+async def test_without_its_flag_there_is_no_language_request(turns: Turns, backend: ScriptedBackend) -> None:
+    await run(turns, ask("bonjour", language_code="fr"))
+    assert seen(backend)[-1] == "bonjour"
+
+
+async def test_edge_22_a_backend_that_fails_ends_the_stream_and_the_next_turn_works(
+    turns: Turns, backend: ScriptedBackend, conversations: Conversations, ident: str
+) -> None:
+    good = list(backend.script)
+    backend.script = [TextDelta("Hel"), RuntimeError("engine")]
+    with pytest.raises(RuntimeError, match="engine"):
+        await run(turns, ask("a", ident))
+    assert (await conversations.get(ident)).messages == ()
+    backend.script = good
+    await run(turns, ask("b", ident))
+    assert seen(backend) == ["default", "b"]
+
+
+async def test_an_answer_that_breaks_off_or_is_empty_is_no_success(
+    turns: Turns, backend: ScriptedBackend, conversations: Conversations, ident: str
+) -> None:
+    for script in ([TextDelta("Hel")], [STOP]):
+        backend.script = list(script)
+        with pytest.raises(UpstreamError):
+            await run(turns, ask("a", ident))
+    assert (await conversations.get(ident)).messages == ()
+
+
+@pytest.mark.parametrize("before", [0, 1])
+async def test_edge_18_cancelling_stops_the_backend_and_leaves_no_trace(
+    turns: Turns, backend: ScriptedBackend, conversations: Conversations, ident: str, before: int
+) -> None:
+    good = list(backend.script)
+    backend.script = [*good[:before], asyncio.Event()]
+    task = asyncio.create_task(run(turns, ask("a", ident)))
+    await settle()
+    assert backend.closed == 0
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert backend.closed == 1
+    assert (await conversations.get(ident)).messages == ()
+    backend.script = good
+    await run(turns, ask("b", ident))
+    assert seen(backend) == ["default", "b"]
+
+
+async def test_edge_18_a_held_turn_cancelled_in_the_middle_is_committed_with_what_was_heard(
+    turns: Turns, backend: ScriptedBackend, conversations: Conversations, ident: str
+) -> None:
+    backend.script = [TextDelta("**One.** Two. Th"), asyncio.Event()]
+    events = turns.run(ask("a", ident, held=True))
+    started = await anext(events)
+    assert isinstance(started, Started)
+    assert await anext(events) == TextDelta("**One.** Two. Th")
+    await events.aclose()
+    await conversations.commit_response(ident, started.response_id, "One.")
+    assert [message.text for message in (await conversations.get(ident)).messages] == ["a", "**One.**"]
+
+
+async def test_waiting_turns_are_bounded_and_a_cancelled_one_gives_its_place_back(
+    turns: Turns, backend: ScriptedBackend
+) -> None:
+    gate = asyncio.Event()
+    backend.script = [gate, *backend.script]
+    first, second = (asyncio.create_task(run(turns, ask("a"))) for _ in range(2))
+    await settle()
+    with pytest.raises(OverloadedError):
+        await run(turns, ask("a"))
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    third = asyncio.create_task(run(turns, ask("a")))
+    await settle()
+    gate.set()
+    assert isinstance((await first)[-1], Completed)
+    assert isinstance((await third)[-1], Completed)
+
+
+async def test_edge_19_a_client_that_stops_reading_does_not_keep_the_model(
+    turns: Turns, backend: ScriptedBackend
+) -> None:
+    slow = turns.run(ask("a"))
+    await anext(slow)
+    await settle()
+    assert backend.closed == 1
+    assert isinstance((await run(turns, ask("b")))[-1], Completed)
+    await slow.aclose()
+
+
+async def test_edge_15_a_tool_choice_without_tools_is_refused(turns: Turns, ident: str) -> None:
+    for request in (ask("a"), ask("a", ident)):
+        with pytest.raises(InvalidArgumentError) as caught:
+            await run(turns, replace(request, tool_choice=ToolChoice(ToolMode.REQUIRED)))
+        assert caught.value.field == "tool_choice"
+
+
+async def test_edge_13_a_turn_while_tool_outputs_are_pending_is_refused(
+    turns: Turns, backend: ScriptedBackend, ident: str
+) -> None:
+    backend.script = [ToolCallEvent(ToolCall("c1", "f", "{}")), Finished(FinishReason.TOOL_CALLS)]
+    await run(turns, ask("a", ident))
+    with pytest.raises(ToolOutputPendingError):
+        await run(turns, ask("b", ident))
+    call = Message(Role.ASSISTANT, (), (ToolCall("c1", "f", "{}"),))
+    with pytest.raises(ToolOutputPendingError):
+        await run(turns, TurnRequest((Message(Role.USER, (TextPart("a"),)), call)))
+
+
+async def test_an_unknown_model_or_conversation_is_not_found(turns: Turns) -> None:
+    with pytest.raises(ModelNotFoundError) as model:
+        await run(turns, ask("a", model="other"))
+    assert model.value.field == "model"
+    with pytest.raises(ConversationNotFoundError):
+        await run(turns, ask("a", "conv_unknown"))
+    assert (await run(turns, ask("a", model="model")))[-1]
+
+
+async def test_an_option_that_the_backend_has_not_is_refused(turns: Turns) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        await run(turns, ask("a", options={"beams": 3}))
+    assert caught.value.field == "backend_options.beams"
+
+
+async def test_prefill_answers_at_once_where_the_backend_cannot(
+    turns: Turns, backend: ScriptedBackend, ident: str
+) -> None:
+    message = Message(Role.USER, (TextPart("he"),))
+    assert await turns.prefill(ident, (message,)) == 0
+    assert backend.requests == []
+    with pytest.raises(ConversationNotFoundError):
+        await turns.prefill("conv_unknown", (message,))
+
+
+async def test_prefill_gives_the_backend_the_context_of_the_coming_turn(
+    turns: Turns, backend: ScriptedBackend, ident: str
+) -> None:
+    await run(turns, ask("a", ident))
+    backend.able = replace(backend.able, prefill=True)
+    assert await turns.prefill(ident, (Message(Role.USER, (TextPart("he"),)),)) == 7
+    assert seen(backend) == ["default", "a", "Hello. Bye.", "he"]
