@@ -24,7 +24,7 @@ TITLES = {
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """All four programs; the answer is written slowly enough to be in the middle of it."""
-    plan = plan_stack([*FAKES, "--fake_token_ms", "100"], FREE_PORTS)
+    plan = plan_stack([*FAKES, "--fake_token_ms", "50"], FREE_PORTS)
     stack = Stack(plan.launches, log_dir=tmp_path_factory.mktemp("logs"))
     try:
         await stack.start()
@@ -35,12 +35,14 @@ async def running_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def stack(running_stack: Stack) -> AsyncIterator[Stack]:
-    """All four programs; what a test has killed is started again."""
+    """All four programs; what a test has killed is started again, and the orchestrator anew: for up to a second its
+    old connections would not try to reach a service that is back.
+    """
     yield running_stack
-    for name, process in list(running_stack.processes.items()):
-        if not process.running:
-            await process.stop()
-            await running_stack.restart(name)
+    dead = [name for name, process in running_stack.processes.items() if not process.running]
+    await running_stack.processes[ORCHESTRATOR.name].stop()
+    for name in dict.fromkeys([*dead, ORCHESTRATOR.name]):
+        await running_stack.restart(name)
 
 
 async def kill(stack: Stack, name: str) -> None:
