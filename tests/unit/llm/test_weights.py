@@ -1,12 +1,14 @@
 """Where a model's files are found, and what is said where they are not."""
 
 import json
+import sys
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 
 from services.common.errors import StartupError
+from services.common.model_thread import Stop
 from services.llm import weights
 from services.llm.processor import prefers_bfloat16, usable_cores
 
@@ -20,19 +22,19 @@ def folder_with(folder: Path, *names: str) -> Path:
 
 def test_a_folder_with_a_model_is_taken(tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "mine", "config.json")
-    assert weights.locate(str(folder), "float32", tmp_path) == folder
+    assert weights.locate(str(folder), "float32", tmp_path, Stop()) == folder
 
 
 @pytest.mark.parametrize("reference", ["/no/such/folder", "./nothing", "a/b/c", "what is this?", "package:nothing"])
 def test_what_does_not_exist_is_said_in_one_line(reference: str, tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="--model_name") as caught:
-        weights.locate(reference, "float32", tmp_path)
+        weights.locate(reference, "float32", tmp_path, Stop())
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="holds no model"):
-        weights.locate(str(tmp_path), "float32", tmp_path)
+        weights.locate(str(tmp_path), "float32", tmp_path, Stop())
 
 
 def test_a_hub_that_is_not_reachable_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -42,13 +44,13 @@ def test_a_hub_that_is_not_reachable_is_said_in_one_line(monkeypatch: pytest.Mon
     monkeypatch.setattr(huggingface_hub, "snapshot_download", _not_cached)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
     with pytest.raises(StartupError, match=r"not reachable; .*package:smollm2-135m-instruct"):
-        weights.locate("org/model", "float32", tmp_path)
+        weights.locate("org/model", "float32", tmp_path, Stop())
 
 
 def test_a_hub_model_that_is_whole_in_the_cache_needs_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "snapshot", "config.json", "model.safetensors")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *args, **options: str(folder))
-    assert weights.locate("org/model", "float32", tmp_path) == folder
+    assert weights.locate("org/model", "float32", tmp_path, Stop()) == folder
 
 
 def test_a_snapshot_with_a_shard_missing_is_not_whole(tmp_path: Path) -> None:
@@ -75,6 +77,17 @@ def test_bfloat16_is_preferred_where_the_processor_has_it(cpuinfo: str, preferre
     assert prefers_bfloat16(tmp_path / "cpuinfo") is preferred
     assert not prefers_bfloat16(tmp_path / "missing")
     assert usable_cores() >= 1
+
+
+def test_a_stop_ends_a_command_that_runs() -> None:
+    stop = Stop()
+    stop.set()
+    code, _ = weights._run((sys.executable, "-c", "import threading; threading.Event().wait()"), stop)
+    assert code != 0
+
+
+def test_a_command_that_fails_says_why() -> None:
+    assert weights._run((sys.executable, "-c", "raise SystemExit('no room')"), Stop()) == (1, "no room\n")
 
 
 def _not_cached(*args: object, **options: object) -> str:
