@@ -66,6 +66,12 @@ class LlmSettings(ServerSettings):
     first_batch_sentences: int = Field(
         1, ge=1, le=100, description="sentences in the first segment of a response", json_schema_extra=_SHARED
     )
+    first_segment_min_chars: int = Field(
+        20,
+        ge=0,
+        description="characters from which the first segment may also end at a comma or the like; 0: never",
+        json_schema_extra=_SHARED,
+    )
     llm_max_waiting: int = Field(
         64, ge=0, description="requests that may wait for the model; more are refused", json_schema_extra=_SHARED
     )

@@ -43,6 +43,7 @@ class TurnDefaults:
 
     instructions: str
     first_batch_sentences: int
+    first_segment_min_chars: int
     batch_sentences: int
     language_prompt: bool
     max_input_chars: int
@@ -147,7 +148,8 @@ class Turns:
         if not asked.speech_segments:
             return None
         later = asked.segment_sentences or self._defaults.batch_sentences
-        return Segmenter(min(self._defaults.first_batch_sentences, later), later)
+        first = min(self._defaults.first_batch_sentences, later)
+        return Segmenter(first, later, self._defaults.first_segment_min_chars)
 
     async def _generate(
         self, request: GenerationRequest, response_id: str, turn: Turn, relay: Relay, clock: "_Clock"

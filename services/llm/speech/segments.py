@@ -11,14 +11,17 @@ class Segmenter:
     Args:
         first: sentences in the first segment.
         later: sentences in every other one.
+        first_clause_min: characters from which the first segment may also end at a clause's end; 0 waits for the
+            sentence. A first segment of several sentences always waits for them.
     """
 
-    def __init__(self, first: int, later: int) -> None:
+    def __init__(self, first: int, later: int, first_clause_min: int = 0) -> None:
         self._wanted = first
         self._later = later
         self._index = 0
         self._speakable = Speakable()
-        self._splitter = SentenceSplitter()
+        self._first_clause_min = first_clause_min if first == 1 else 0
+        self._splitter = SentenceSplitter(self._first_clause_min)
         self._sentences: list[str] = []
 
     def feed(self, text: str) -> list[SpeechSegment]:
@@ -35,13 +38,15 @@ class Segmenter:
             self._add(self._cut(piece), segments)
         self._add(self._splitter.finish(), segments)
         self._emit(segments)
+        if self._index:
+            self._wanted = self._later
         self.drop()
         return segments
 
     def drop(self) -> None:
         """Forget what has not been emitted."""
         self._speakable = Speakable()
-        self._splitter = SentenceSplitter()
+        self._splitter = SentenceSplitter(0 if self._index else self._first_clause_min)
         self._sentences.clear()
 
     def _cut(self, piece: Piece) -> list[Sentence]:
@@ -54,11 +59,12 @@ class Segmenter:
             self._sentences.append(sentence.text)
             if sentence.cut or len(self._sentences) >= self._wanted:
                 self._emit(segments)
+                if not sentence.cut and self._index:
+                    self._wanted = self._later  # the rest of a sentence cut at a clause is not kept waiting for others
 
     def _emit(self, segments: list[SpeechSegment]) -> None:
         text = "".join(self._sentences).strip()
         if is_speakable(text):
             segments.append(SpeechSegment(self._index, text, len(self._sentences)))
             self._index += 1
-            self._wanted = self._later
         self._sentences.clear()

@@ -23,6 +23,7 @@ _CLOSERS = frozenset("\"')]}”’»›」』）】〉》〕］｝")
 _OPENERS = "\"'([{“‘«‹「『（【〈《〔［｛¿¡"
 _CANDIDATE = re.compile(f"[{re.escape(_ENDS + _ENDS_IN_SPACED)}]|(?<=[\u0e00-\u0eff])\\s")
 _CLAUSE_END = re.compile(r"[,;:，；：、،؛—–](?=\s)|[，；：、]")
+_FIRST_CLAUSE_END = re.compile(r"[,;:，；：、،؛—–](?=\s)|[，；：、](?=\S)")
 _NO_SPACES_BETWEEN_WORDS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
 )
@@ -41,9 +42,15 @@ class Sentence:
 
 
 class SentenceSplitter:
-    """Feeds on text and paragraph ends; nothing but space is lost: the sentences together are the text."""
+    """Feeds on text and paragraph ends; nothing but space is lost: the sentences together are the text.
 
-    def __init__(self) -> None:
+    Args:
+        first_clause_min: characters from which the very first cut may also be a clause's end ("Well, ..."); 0 waits for
+            the sentence.
+    """
+
+    def __init__(self, first_clause_min: int = 0) -> None:
+        self._clause_min = first_clause_min
         self._text = ""
         self._seen = 0
         """Where the search for an end goes on: all before is no end."""
@@ -77,6 +84,11 @@ class SentenceSplitter:
     def _split(self, sentences: list[Sentence]) -> None:
         while True:
             candidate = _CANDIDATE.search(self._text, self._seen)
+            # What comes first in the text counts, so that the size of the chunks does not.
+            clause = self._first_clause(candidate.start() if candidate else len(self._text))
+            if clause:
+                sentences.append(self._take(clause, cut=True))
+                continue
             if candidate is None:
                 self._seen = len(self._text)
             else:
@@ -91,6 +103,15 @@ class SentenceSplitter:
             if len(self._text) < MAX_SENTENCE:
                 return
             sentences.append(self._cut())
+
+    def _first_clause(self, before: int) -> int:
+        """Where the clause ends that may be spoken before its sentence is whole; 0 where there is none yet."""
+        if not self._clause_min:
+            return 0
+        for match in _FIRST_CLAUSE_END.finditer(self._text, max(0, self._clause_min - 1), before):
+            if not self._inside_joined(match.end()) and is_speakable(self._text[: match.end()]):
+                return match.end()
+        return 0
 
     def _end_at(self, start: int) -> tuple[int, bool]:
         """Where the sentence ends whose end may be at `start` (0: it does not), and whether that is certain yet."""
@@ -155,6 +176,8 @@ class SentenceSplitter:
 
     def _take(self, end: int, *, cut: bool = False) -> Sentence:
         sentence = Sentence(self._text[:end], cut)
+        if is_speakable(sentence.text):
+            self._clause_min = 0
         self._text = self._text[end:]
         self._seen = max(0, self._seen - end)
         self._joined = [(max(0, first - end), last - end) for first, last in self._joined if last > end]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,8 +20,8 @@ _MARKUP = st.sampled_from(["**", "*", "_", "`", "~~", "# ", "> ", "[", "](", ")"
 _TEXTS = st.lists(st.one_of(_WORDS, _BETWEEN, _MARKUP), max_size=60).map("".join)
 
 
-def segments(chunks: Iterable[str], first: int = 1, later: int = 3) -> list[tuple[str, int]]:
-    segmenter = Segmenter(first, later)
+def segments(chunks: Iterable[str], first: int = 1, later: int = 3, clause: int = 0) -> list[tuple[str, int]]:
+    segmenter = Segmenter(first, later, clause)
     made = [segment for chunk in chunks for segment in segmenter.feed(chunk)] + segmenter.flush()
     assert [segment.index for segment in made] == list(range(len(made)))
     return [(segment.text, segment.sentence_count) for segment in made]
@@ -35,6 +36,33 @@ def test_a_segment_is_out_as_soon_as_its_sentence_is_certain() -> None:
     segmenter = Segmenter(1, 3)
     assert segmenter.feed("Hello there.") == []
     assert [segment.text for segment in segmenter.feed(" How")] == ["Hello there."]
+
+
+def test_the_first_segment_may_end_at_a_clause_and_the_rest_of_its_sentence_goes_alone() -> None:
+    text = "Well, that is a good question, because nobody knows. Not even I. Or you. Or they."
+    assert [text for text, _ in segments([text], clause=20)] == [
+        "Well, that is a good question,",
+        "because nobody knows.",
+        "Not even I. Or you. Or they.",
+    ]
+
+
+def test_a_clause_is_out_at_the_space_after_it() -> None:
+    segmenter = Segmenter(1, 3, 20)
+    assert segmenter.feed("Well, that is a good question,") == []
+    assert [segment.text for segment in segmenter.feed(" ")] == ["Well, that is a good question,"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It costs 1,000,000,000,000,000 euros.",  # no clause inside a number
+        "Hello there. Then a long sentence, with a clause.",  # the first sentence came first
+        "**Let me check that now, please.** Done.",  # nor inside a markdown pair
+    ],
+)
+def test_no_clause_is_cut_where_there_is_none_to_cut(text: str) -> None:
+    assert segments([text], clause=20) == segments([text])
 
 
 def test_edge_01_a_bold_sentence_is_not_cut_inside_its_pair() -> None:
@@ -80,11 +108,14 @@ def test_nothing_to_say_makes_no_segment() -> None:
     assert segments("👋 ... \n\n---\n") == []
 
 
-@given(_TEXTS, st.integers(1, 3), st.integers(1, 3), st.data())
-def test_whatever_the_chunking_the_same_segments(text: str, first: int, later: int, data: st.DataObject) -> None:
+@given(_TEXTS, st.integers(1, 3), st.integers(1, 3), st.sampled_from([0, 1, 8, 20]), st.data())
+def test_whatever_the_chunking_the_same_segments(
+    text: str, first: int, later: int, clause: int, data: st.DataObject
+) -> None:
     borders = sorted(data.draw(st.sets(st.integers(0, len(text)))))
     chunks = [text[a:b] for a, b in zip([0, *borders], [*borders, len(text)], strict=True)]
-    assert segments([text], first, later) == segments(text, first, later) == segments(chunks, first, later)
+    whole = segments([text], first, later, clause)
+    assert whole == segments(text, first, later, clause) == segments(chunks, first, later, clause)
 
 
 @given(st.lists(st.one_of(_WORDS, _BETWEEN), max_size=60).map("".join))

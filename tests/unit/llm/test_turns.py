@@ -43,6 +43,7 @@ from services.llm.turns import TurnDefaults, Turns
 
 STOP = Finished(FinishReason.STOP, Usage(1, 2))
 DEFAULTS = TurnDefaults(
+    first_segment_min_chars=0,
     instructions="default",
     first_batch_sentences=1,
     batch_sentences=3,
