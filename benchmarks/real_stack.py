@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from services.llm.processor import prefers_bfloat16
 
 from cli.audio_files import SpeechFile
 from cli.dialogue import Dialogue, Turn
 from cli.events import Event
 from cli.plan import EMBEDDED_MODEL
 from cli.talk import TalkOptions, talk_file
+from services.llm.processor import prefers_bfloat16
 from tests.support.servers import ROOT, RunningServer, running
 
 QUESTIONS = sorted((ROOT / "samples").glob("*.wav"))

@@ -1,6 +1,6 @@
 """Write requirements/dev.txt: the pinned, hashed versions of everything but torch and the model packages.
 
-Run it as `make lock`. Torch is left out because its CPU build comes from elsewhere than the index (requirements/torch.txt).
+Run it as `make lock`. Torch is left out because its CPU build is not on the index (requirements/torch.txt).
 """
 
 import re

@@ -185,7 +185,9 @@ class _Call:
         self._metrics.call_started(self._method)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if self._code == "OK" and kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
+        abandoned = kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit)
+        # A handler that was reading may see its client's end before the cancellation, and end as if all were well.
+        if self._code == "OK" and (abandoned or self._context.cancelled()):
             self._code = "CANCELLED"
         self._metrics.call_ended(self._method, self._code, time.monotonic() - self._begun)
         self._ids.__exit__(None, None, None)
@@ -193,6 +195,9 @@ class _Call:
 
     async def abort(self, error: Exception) -> None:
         """End the call with the status that the exception stands for; only Parley's own messages reach the client."""
+        if self._context.cancelled():  # reading from a client that has gone may fail in many ways
+            self._code = "CANCELLED"
+            return
         if isinstance(error, ParleyError):
             status = to_status(error)
             self._code = status.code.name

@@ -90,6 +90,12 @@ class LlmSettings(ServerSettings):
         description="float16, bfloat16 or float32",
         json_schema_extra={**_LOCAL, "default_text": "float16, on a CPU float32"},
     )
+    llm_threads: int = Field(
+        0,
+        ge=0,
+        description="threads of the model on a CPU; 0 takes every core this process may use",
+        json_schema_extra=_LOCAL,
+    )
     llm_gen_max_new_tokens: int = Field(1024, ge=1, description="tokens of an answer at most", json_schema_extra=_LOCAL)
     llm_gen_min_new_tokens: int = Field(0, ge=0, description="tokens of an answer at least", json_schema_extra=_LOCAL)
     llm_gen_temperature: float = Field(

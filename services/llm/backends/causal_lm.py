@@ -42,11 +42,12 @@ _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|eom_id|
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How a model is loaded; "" means what suits the machine."""
+    """How a model is loaded; "" and 0 mean what suits the machine."""
 
     folder: Path
     device: str
     dtype: str
+    threads: int
     trust_remote_code: bool
     names: RoleNames
 
@@ -65,7 +66,7 @@ class CausalLanguageModel:
     def __init__(self, options: ModelOptions) -> None:
         transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        torch.set_num_threads(usable_cores())
+        torch.set_num_threads(options.threads or usable_cores())
         device = options.device or _best_device()
         dtype = options.dtype or ("float32" if device == "cpu" else "float16")
         where = {"local_files_only": True, "trust_remote_code": options.trust_remote_code}

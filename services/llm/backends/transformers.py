@@ -61,9 +61,13 @@ class TransformersBackend(Backend):
         def load_model() -> "CausalLanguageModel":
             from services.llm.backends.causal_lm import CausalLanguageModel, ModelOptions
 
-            names = RoleNames(settings.init_chat_role, settings.user_role)
             options = ModelOptions(
-                folder, settings.llm_device, settings.llm_torch_dtype, settings.llm_trust_remote_code, names
+                folder,
+                settings.llm_device,
+                settings.llm_torch_dtype,
+                settings.llm_threads,
+                settings.llm_trust_remote_code,
+                RoleNames(settings.init_chat_role, settings.user_role),
             )
             model = CausalLanguageModel(options)
             # The first answer pays for what is set up late, and flags that the model rejects show now, not in a call.

@@ -10,6 +10,8 @@ from services.llm.domain import Message, Role, TextPart, Tool
 
 MAX_HELD = 16
 """Held turns of one conversation; with more, the oldest is discarded."""
+MAX_MESSAGES = 10_000
+"""Messages of one conversation: the window bounds its user turns, not what an application adds to one of them."""
 _MAX_SETTLED = 64
 
 
@@ -75,9 +77,12 @@ class Conversation:
 
         Raises:
             NotFoundError: for the output of an unknown tool call.
-            InvalidArgumentError: for a second, different output of a call.
+            InvalidArgumentError: for a second, different output of a call, or more messages than there may be.
         """
-        return self._with_messages(self.messages + new_messages(self.messages, messages, field))
+        changed = self._with_messages(self.messages + new_messages(self.messages, messages, field))
+        if len(changed.messages) > MAX_MESSAGES:
+            raise InvalidArgumentError(f"makes more than {MAX_MESSAGES} messages in the conversation", field=field)
+        return changed
 
     def complete(self, response_id: str, asked: tuple[Message, ...], answer: tuple[Message, ...]) -> "Conversation":
         """With a turn that went well."""

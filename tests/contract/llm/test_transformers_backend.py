@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -130,6 +131,29 @@ async def test_edge_18_a_stop_during_a_long_prefill_ends_it_at_its_next_part(bac
     finally:
         hook.remove()
     assert (len(steps), events) == (1, [])
+
+
+async def test_edge_16_thinking_that_the_template_opens_is_told(
+    backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backend._model is not None
+    monkeypatch.setattr(backend._model._template, "render", lambda messages: "<|im_start|>assistant\n<think>\n")
+    text, _ = await answer(backend, ask(Sampling(max_output_tokens=2)))
+    assert text.startswith("<think>")
+
+
+async def test_edge_22_a_model_that_raises_fails_its_request_alone(
+    backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(token: int) -> str:
+        raise RuntimeError("out of order")
+
+    assert backend._model is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(backend._model, "_detokenizer", lambda: SimpleNamespace(feed=broken))
+        with pytest.raises(RuntimeError, match="out of order"):
+            await answer(backend, ask(Sampling(max_output_tokens=2)))
+    assert (await answer(backend, ask(Sampling(max_output_tokens=2))))[0]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from services.common.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from services.llm.conversation.conversation import MAX_HELD, Conversation, ConversationConfig, HeldTurn
+from services.llm.conversation.conversation import MAX_HELD, MAX_MESSAGES, Conversation, ConversationConfig, HeldTurn
 from services.llm.domain import Message, Role, TextPart, ToolCall
 
 
@@ -144,6 +144,13 @@ def test_edge_14_a_tool_call_without_text_is_kept() -> None:
     known = conversation(user("a")).append((assistant("", "c1"),))
     assert known.pending_tool_call_ids == ("c1",)
     assert known.append((tool("c1"),)).pending_tool_call_ids == ()
+
+
+def test_messages_of_one_turn_are_bounded_too() -> None:
+    known = conversation(user("a"))
+    with pytest.raises(InvalidArgumentError, match="more than") as caught:
+        known.append((assistant("x"),) * MAX_MESSAGES)
+    assert caught.value.field == "messages"
 
 
 def test_a_cut_answer_loses_its_tool_calls_and_a_whole_one_keeps_them() -> None:
