@@ -185,9 +185,7 @@ class _Call:
         self._metrics.call_started(self._method)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        abandoned = kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit)
-        # A handler that was reading may see its client's end before the cancellation, and end as if all were well.
-        if self._code == "OK" and (abandoned or self._context.cancelled()):
+        if self._code == "OK" and kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
             self._code = "CANCELLED"
         self._metrics.call_ended(self._method, self._code, time.monotonic() - self._begun)
         self._ids.__exit__(None, None, None)

@@ -1,10 +1,13 @@
 """Structured logs: one JSON object a line, with the ids of the session, conversation and response being served."""
 
+import atexit
 import contextlib
 import logging
+import queue
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from logging.handlers import QueueHandler, QueueListener
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -12,8 +15,12 @@ LOG_IDS = ("session_id", "conversation_id", "response_id")
 _ids: ContextVar[dict[str, str]] = ContextVar("parley_log_ids", default={})  # noqa: B039  never mutated
 
 
-def setup(service: str, level: str, log_format: str) -> None:
-    """Send all logging to standard error in one format."""
+def setup(service: str, level: str, log_format: str) -> Callable[[], None]:
+    """Send all logging to standard error in one format.
+
+    Returns:
+        What writes the lines that still wait and ends the writing; it is called at the end of the process, too.
+    """
     handler = logging.StreamHandler(sys.stderr)
     if log_format == "json":
         rename = {"asctime": "time", "levelname": "level", "name": "logger"}
@@ -26,9 +33,28 @@ def setup(service: str, level: str, log_format: str) -> None:
         )
     else:
         handler.setFormatter(_TextFormatter(f"%(asctime)s {service} %(levelname)s %(message)s", "%H:%M:%S"))
-    handler.addFilter(_add_ids)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Lines are written by a thread of their own: a full pipe or a slow disk must not hold the event loop.
+    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    writer = QueueListener(lines, handler)
+    collector = _Collector(lines)
+    collector.addFilter(_add_ids)
+    logging.basicConfig(level=level.upper(), handlers=[collector], force=True)
     logging.captureWarnings(True)
+    writer.start()
+
+    def finish() -> None:
+        atexit.unregister(finish)
+        writer.stop()
+
+    atexit.register(finish)
+    return finish
+
+
+class _Collector(QueueHandler):
+    """Passes records on as they are: they stay in this process, and the writer's formatter wants their exceptions."""
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record
 
 
 class _TextFormatter(logging.Formatter):

@@ -33,7 +33,7 @@ from services.llm.turn import Turn
 
 log = logging.getLogger(__name__)
 
-DELTA_HOLD_S = 0.02
+DELTA_HOLD_S = 0.05
 """Seconds that a text delta may wait for company where the client reads speech segments."""
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -22,28 +22,29 @@ def _logging_as_before() -> Iterator[None]:
     logging.captureWarnings(False)
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+def lines(capsys: pytest.CaptureFixture[str], finish: Callable[[], None]) -> list[dict[str, object]]:
+    finish()
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
 def test_each_line_is_one_json_object_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.setup("stt", "info", "json")
+    finish = logs.setup("stt", "info", "json")
     log.info("two\nlines %s", "{}", extra={"port": 5})
     log.debug("not this")
-    (line,) = lines(capsys)
+    (line,) = lines(capsys, finish)
     assert line["message"] == "two\nlines {}"
     assert (line["level"], line["logger"], line["service"], line["port"]) == ("INFO", "services.something", "stt", 5)
     assert line["time"]
 
 
 def test_ids_are_in_every_line_inside_and_in_none_outside(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.setup("stt", "info", "json")
+    finish = logs.setup("stt", "info", "json")
     with logs.ids(session_id="s1", conversation_id=""):
         with logs.ids(response_id="r1"):
             log.info("inner")
         log.info("outer")
     log.info("outside")
-    inner, outer, outside = lines(capsys)
+    inner, outer, outside = lines(capsys, finish)
     assert (inner["session_id"], inner["response_id"]) == ("s1", "r1")
     assert outer["session_id"] == "s1"
     assert "response_id" not in outer
@@ -64,17 +65,18 @@ async def test_tasks_inherit_ids_and_keep_their_own_apart() -> None:
 
 
 def test_text_lines_show_what_json_lines_hold(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.setup("stt", "info", "text")
+    finish = logs.setup("stt", "info", "text")
     with logs.ids(session_id="s1"):
         log.info("listening", extra={"port": 5})
     log.info("plain")
+    finish()
     first, second = capsys.readouterr().err.splitlines()
     assert first.endswith("stt INFO listening  port=5 session_id=s1")
     assert second.endswith("stt INFO plain")
 
 
 def test_exceptions_and_warnings_are_logged_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.setup("stt", "info", "json")
+    finish = logs.setup("stt", "info", "json")
     try:
         raise ValueError("what broke")
     except ValueError:
@@ -83,6 +85,6 @@ def test_exceptions_and_warnings_are_logged_in_the_same_form(capsys: pytest.Capt
         warnings.simplefilter("always")
         logging.captureWarnings(True)
         warnings.warn("be careful", UserWarning, stacklevel=1)
-    failed, warned = lines(capsys)
+    failed, warned = lines(capsys, finish)
     assert "ValueError: what broke" in str(failed["exc_info"])
     assert "be careful" in str(warned["message"])
