@@ -10,9 +10,8 @@ import soundfile
 from cli.audio_files import SpeechFile
 from cli.dialogue import Dialogue, Turn
 from cli.events import Event
-from cli.plan import EMBEDDED_MODEL
+from cli.plan import EMBEDDED_GENERATION, EMBEDDED_MODEL, EMBEDDED_SPEED
 from cli.talk import TalkOptions, talk_file
-from services.llm.processor import prefers_bfloat16
 from tests.support.servers import ROOT, RunningServer, running
 
 QUESTIONS = sorted((ROOT / "samples").glob("*.wav"))
@@ -25,14 +24,10 @@ _SPEECH_LEVEL = 0.03
 @contextlib.asynccontextmanager
 async def real_stack() -> AsyncIterator[dict[str, RunningServer]]:
     """Start the four; yields them by name."""
-    dtype = "bfloat16" if prefers_bfloat16() else "float32"
+    chosen = {"model_name": EMBEDDED_MODEL, **EMBEDDED_SPEED, **EMBEDDED_GENERATION}
     flags = {
         "stt": (),
-        "llm": (
-            "--llm_backend=transformers",
-            f"--model_name={EMBEDDED_MODEL}",
-            f"--llm_torch_dtype={dtype}",
-        ),
+        "llm": ("--llm_backend=transformers", *(f"--{name}={value}" for name, value in chosen.items())),
         "tts": (),
     }
     async with contextlib.AsyncExitStack() as stack:

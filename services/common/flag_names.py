@@ -65,6 +65,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "llm_max_input_chars",
         "llm_device",
         "llm_torch_dtype",
+        "llm_quantization",
         "llm_threads",
         "llm_gen_max_new_tokens",
         "llm_gen_min_new_tokens",

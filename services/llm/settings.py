@@ -90,6 +90,11 @@ class LlmSettings(ServerSettings):
         description="float16, bfloat16 or float32",
         json_schema_extra={**_LOCAL, "default_text": "float16, on a CPU float32"},
     )
+    llm_quantization: Literal["", "int8"] = Field(
+        "",
+        description="int8: 8-bit weights, for float32 on a CPU; about twice as fast, slightly coarser",
+        json_schema_extra={**_LOCAL, "default_text": "none"},
+    )
     llm_threads: int = Field(
         0,
         ge=0,

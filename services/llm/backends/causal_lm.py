@@ -25,6 +25,7 @@ from services.llm.backends.chat_template import ChatTemplate
 from services.llm.backends.detokenizer import Detokenizer
 from services.llm.backends.generation_options import GenerationPlan
 from services.llm.backends.penalties import RepetitionPenalties
+from services.llm.backends.quantization import quantize
 from services.llm.backends.stop_strings import StopStrings
 from services.llm.domain import BackendEvent, Finished, FinishReason, Message, TextDelta, Usage
 from services.llm.processor import usable_cores
@@ -47,6 +48,7 @@ class ModelOptions:
     folder: Path
     device: str
     dtype: str
+    quantization: str
     threads: int
     trust_remote_code: bool
     names: RoleNames
@@ -74,6 +76,8 @@ class CausalLanguageModel:
         self._template = ChatTemplate(self._tokenizer, options.names)
         model: Any = AutoModelForCausalLM.from_pretrained(options.folder, dtype=getattr(torch, dtype), **where)
         self._model = model.to(device).eval()
+        if options.quantization:
+            quantize(self._model, device, dtype)
         self._device = device
         self._ends = self._end_tokens()
         text_config = self._model.config.get_text_config()
@@ -83,6 +87,7 @@ class CausalLanguageModel:
             extra={
                 "device": device,
                 "dtype": dtype,
+                "quantization": options.quantization or "none",
                 "threads": torch.get_num_threads(),
                 "context": self.context_length,
             },

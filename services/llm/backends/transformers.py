@@ -65,6 +65,7 @@ class TransformersBackend(Backend):
                 folder,
                 settings.llm_device,
                 settings.llm_torch_dtype,
+                settings.llm_quantization,
                 settings.llm_threads,
                 settings.llm_trust_remote_code,
                 RoleNames(settings.init_chat_role, settings.user_role),

@@ -172,3 +172,23 @@ async def test_a_start_that_cannot_work_fails_with_one_line(flags: dict[str, Any
     finally:
         await made.aclose()
     assert "\n" not in str(caught.value)
+
+
+async def test_eight_bit_weights_answer_too() -> None:
+    made = TransformersBackend(LlmSettings(model_name=EMBEDDED, llm_quantization="int8", llm_threads=1))
+    await made.load()
+    try:
+        text, finished = await answer(made, ask(Sampling(max_output_tokens=12)))
+        assert len(text.split()) > 3
+        assert finished.usage is not None
+    finally:
+        await made.aclose()
+
+
+async def test_eight_bit_weights_are_refused_for_another_number_format() -> None:
+    made = TransformersBackend(
+        LlmSettings(model_name=EMBEDDED, llm_device="cpu", llm_torch_dtype="bfloat16", llm_quantization="int8")
+    )
+    with pytest.raises(StartupError, match="llm_quantization"):
+        await made.load()
+    await made.aclose()

@@ -5,15 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import plan as plan_module
 from cli.errors import USAGE, CliError
 from cli.plan import FREE_PORTS, StackPlan, plan_stack
-
-
-@pytest.fixture(autouse=True)
-def own_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same processor on every machine that runs these tests."""
-    monkeypatch.setattr(plan_module, "_prefers_bfloat16", lambda: True)
 
 
 def commands(plan: StackPlan) -> dict[str, list[str]]:
@@ -44,7 +37,7 @@ def test_the_language_model_is_the_embedded_one() -> None:
     llm = flags(plan_stack([], {}), "llm")
     assert llm["llm_backend"] == "transformers"
     assert llm["model_name"] == "package:smollm2-135m-instruct"
-    assert llm["llm_torch_dtype"] == "bfloat16"
+    assert llm["llm_quantization"] == "int8"
 
 
 def test_the_embedded_model_is_kept_from_repeating_itself_for_minutes() -> None:
@@ -53,15 +46,15 @@ def test_the_embedded_model_is_kept_from_repeating_itself_for_minutes() -> None:
     assert "llm_gen_max_new_tokens" not in flags(plan_stack(["--model_name", "some/model"], {}), "llm")
 
 
-def test_a_processor_without_bfloat16_gets_the_services_own_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "_prefers_bfloat16", lambda: False)
-    assert "llm_torch_dtype" not in flags(plan_stack([], {}), "llm")
+@pytest.mark.parametrize("words", [["--llm_device", "cuda"], ["--llm_torch_dtype", "bfloat16"]])
+def test_the_embedded_model_is_loaded_as_the_user_wants_it(words: list[str]) -> None:
+    assert "llm_quantization" not in flags(plan_stack(words, {}), "llm")
 
 
 def test_another_model_keeps_its_own_type() -> None:
     llm = flags(plan_stack(["--model_name", "some/model"], {}), "llm")
     assert (llm["llm_backend"], llm["model_name"]) == ("transformers", "some/model")
-    assert "llm_torch_dtype" not in llm
+    assert "llm_quantization" not in llm
 
 
 @pytest.mark.parametrize("source", ["flag", "environment", "file"])
