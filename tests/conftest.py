@@ -1,10 +1,17 @@
 """What every test shares."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
+
+# Time is the machine's; in CI the examples are the same each time, on a developer's machine always new ones.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 @pytest.fixture(scope="session")

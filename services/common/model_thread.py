@@ -155,15 +155,19 @@ class _Channel(Generic[T]):
         self._loop = loop
         self._ahead = ahead
         self._items: asyncio.Queue[tuple[Any, BaseException | None]] = asyncio.Queue()
+        # Items are counted where they begin and end: those on their way to a busy loop lag, too.
+        self._handed_over = 0
+        self._taken = 0
 
     def put(self, item: T) -> bool:
         """From the thread: hand over; False once the reader has gone or lags too far behind."""
         if self.stop:
             return False
-        if self._items.qsize() >= self._ahead:
+        if self._handed_over - self._taken >= self._ahead:
             self.stop.set()
             self.end(OverloadedError("the stream is read too slowly"))
             return False
+        self._handed_over += 1
         return _to_loop(self._loop, self._items.put_nowait, (item, None))
 
     def end(self, error: BaseException | None) -> None:
@@ -173,6 +177,7 @@ class _Channel(Generic[T]):
     async def get(self) -> Any:
         """From the loop: the next item, `_END` after the last, or the error that ended them."""
         item, error = await self._items.get()
+        self._taken += 1
         if error is not None:
             raise _raisable(error)
         return item
