@@ -1,5 +1,6 @@
 """What the service talks about: messages, what a turn asks for, what a backend answers. Plain data, no I/O."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -24,10 +25,16 @@ class TextPart:
 
 @dataclass(frozen=True)
 class ImagePart:
-    """A picture: encoded bytes, or the URL where they are."""
+    """A picture: encoded bytes, or the URL where they are. What a backend gets is always bytes with a media type."""
 
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)
     url: str = ""
+    media_type: str = ""
+
+    @property
+    def data_url(self) -> str:
+        """The bytes as a `data:` URL (RFC 2397), in which the APIs take them."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
 
 
 ContentPart: TypeAlias = TextPart | ImagePart

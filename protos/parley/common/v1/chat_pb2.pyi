@@ -139,7 +139,7 @@ class Image(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """Encoded bytes: PNG, JPEG or WebP."""
+    """Encoded bytes: PNG, JPEG, WebP or GIF (its first frame)."""
     url: _builtins.str
     """https URL; servers may refuse URLs altogether."""
     def __init__(
