@@ -32,6 +32,8 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "interim_interval_s",
         "endpoint_speech_threshold",
         "endpoint_silence_s",
+        "endpoint_min_silence_s",
+        "endpoint_max_silence_s",
         "endpoint_soft_silence_s",
         "endpoint_min_speech_s",
         "endpoint_prefix_padding_s",

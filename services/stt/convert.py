@@ -11,6 +11,8 @@ from services.stt.domain import (
     Event,
     ModelInfo,
     RecognitionRequest,
+    SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
     StreamOptions,
@@ -63,6 +65,7 @@ def stream_options(
         transcription=transcription_options(config.config, f"{field}.config", info, default_language),
         endpointing=_endpointing(config.endpointing, f"{field}.endpointing", defaults),
         manual_end=config.manual_end,
+        pauses=config.enable_pauses,
     )
 
 
@@ -82,6 +85,11 @@ def streaming_response(event: Event) -> pb.StreamingTranscribeResponse:
         case SpeechStopped(utterance_id, offset_s):
             stopped = pb.SpeechStopped(utterance_id=utterance_id, offset=wire.duration(offset_s))
             return pb.StreamingTranscribeResponse(speech_stopped=stopped)
+        case SpeechPaused(utterance_id, offset_s):
+            paused = pb.SpeechPaused(utterance_id=utterance_id, offset=wire.duration(offset_s))
+            return pb.StreamingTranscribeResponse(speech_paused=paused)
+        case SpeechResumed(utterance_id):
+            return pb.StreamingTranscribeResponse(speech_resumed=pb.SpeechResumed(utterance_id=utterance_id))
         case Transcript():
             return pb.StreamingTranscribeResponse(transcript=_transcript(event))
         case Completed():
@@ -107,14 +115,29 @@ def _endpointing(message: audio_pb2.EndpointingConfig, field: str, defaults: End
         if not 0 <= threshold <= 1:  # refuses NaN too
             raise InvalidArgumentError("is not a probability in [0, 1]", field=f"{field}.speech_threshold")
 
-    def seconds(name: SecondsField, default: float) -> float:
+    def named(name: SecondsField) -> float | None:
         if not message.HasField(name):
-            return default
+            return None
         return wire.bounded_seconds(getattr(message, name), f"{field}.{name}", *LIMITS_S[name])
 
+    def seconds(name: SecondsField, default: float) -> float:
+        value = named(name)
+        return default if value is None else value
+
+    shortest, usual, longest = named("min_end_silence"), named("end_silence"), named("max_end_silence")
+    if usual is None:  # who names an end_silence alone has decided how long to wait, whatever is said
+        usual = defaults.end_silence_s
+        shortest = defaults.min_end_silence_s if shortest is None else shortest
+        longest = defaults.max_end_silence_s if longest is None else longest
+    if shortest is not None and shortest > usual:
+        raise InvalidArgumentError("is more than end_silence", field=f"{field}.min_end_silence")
+    if longest is not None and longest < usual:
+        raise InvalidArgumentError("is less than end_silence", field=f"{field}.max_end_silence")
     return EndpointingConfig(
         speech_threshold=threshold,
-        end_silence_s=seconds("end_silence", defaults.end_silence_s),
+        end_silence_s=usual,
+        min_end_silence_s=shortest,
+        max_end_silence_s=longest,
         soft_silence_s=defaults.soft_silence_s,
         min_speech_s=seconds("min_speech", defaults.min_speech_s),
         prefix_padding_s=seconds("prefix_padding", defaults.prefix_padding_s),
@@ -132,6 +155,7 @@ def _transcript(event: Transcript) -> pb.Transcript:
         confidence=event.confidence,
         start_offset=wire.duration(event.start_s),
         end_offset=wire.duration(event.end_s),
+        is_at_pause=event.at_pause,
     )
     for word in event.words:
         message.words.add(

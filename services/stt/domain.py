@@ -68,11 +68,14 @@ class TranscriptionOptions:
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """What a live stream is asked for; `manual_end` leaves the end of an utterance to the client."""
+    """What a live stream is asked for; `manual_end` leaves the end of an utterance to the client, `pauses` tells it
+    where one may have ended.
+    """
 
     transcription: TranscriptionOptions
     endpointing: EndpointingConfig
     manual_end: bool = False
+    pauses: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,21 @@ class SpeechStarted:
 
     utterance_id: str
     offset_s: float
+
+
+@dataclass(frozen=True)
+class SpeechPaused:
+    """The utterance may have ended at `offset_s`."""
+
+    utterance_id: str
+    offset_s: float
+
+
+@dataclass(frozen=True)
+class SpeechResumed:
+    """It has not: the speaker goes on."""
+
+    utterance_id: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,10 @@ class SpeechStopped:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The whole utterance so far; replaces every earlier one of the same utterance."""
+    """The whole utterance so far; replaces every earlier one of the same utterance.
+
+    With `at_pause` it is what the final one will say if the speaker does not go on.
+    """
 
     utterance_id: str
     text: str
@@ -103,6 +124,7 @@ class Transcript:
     end_s: float
     confidence: float | None = None
     words: tuple[Word, ...] = ()
+    at_pause: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,4 +136,4 @@ class Completed:
     processing_s: float
 
 
-Event = SpeechStarted | SpeechStopped | Transcript | Completed
+Event = SpeechStarted | SpeechPaused | SpeechResumed | SpeechStopped | Transcript | Completed

@@ -23,9 +23,13 @@ _CUT_SEARCH_S = 8.0
 _CUT_WIDTH_FRAMES = 5
 """How long a stretch is looked at: a gap between words, not within one."""
 
-SecondsField = Literal["end_silence", "min_speech", "prefix_padding", "max_utterance"]
+SecondsField = Literal[
+    "end_silence", "min_end_silence", "max_end_silence", "min_speech", "prefix_padding", "max_utterance"
+]
 LIMITS_S: dict[SecondsField, tuple[float, float]] = {
     "end_silence": (0.1, 10.0),
+    "min_end_silence": (0.1, 10.0),
+    "max_end_silence": (0.1, 10.0),
     "min_speech": (0.0, 2.0),
     "prefix_padding": (0.0, 2.0),
     "max_utterance": (1.0, 600.0),
@@ -40,7 +44,9 @@ class EndpointingConfig:
     Attributes:
         speech_threshold: probability at which speech starts.
         end_silence_s: silence that ends an utterance.
-        soft_silence_s: silence after which the utterance has probably ended.
+        min_end_silence_s: silence that ends an utterance which sounds finished; None: `end_silence_s`.
+        max_end_silence_s: silence that ends an utterance which sounds unfinished; None: `end_silence_s`.
+        soft_silence_s: silence after which the utterance may have ended; 0: only where it surely has.
         min_speech_s: speech shorter than this is ignored.
         prefix_padding_s: audio kept from before the detected start.
         max_utterance_s: an utterance is closed after this long, and the next begins where it was cut.
@@ -48,8 +54,10 @@ class EndpointingConfig:
 
     speech_threshold: float = 0.5
     end_silence_s: float = 0.5
-    soft_silence_s: float = 0.2
-    min_speech_s: float = 0.15
+    min_end_silence_s: float | None = None
+    max_end_silence_s: float | None = None
+    soft_silence_s: float = 0.16
+    min_speech_s: float = 0.12
     prefix_padding_s: float = 0.3
     max_utterance_s: float = 25.0
 
@@ -64,8 +72,9 @@ class SegmentStarted:
 
 @dataclass(frozen=True)
 class Paused:
-    """A soft silence: if it lasts, the segment's audio will have ended at `end`."""
+    """A soft silence since `speech_end`: if it lasts, the segment's audio will have ended at `end`."""
 
+    speech_end: int
     end: int
 
 
@@ -109,8 +118,9 @@ class Endpointer:
         self._manual_end = manual_end
         self._quiet_below = max(config.speech_threshold - _HYSTERESIS, 0.01)
         silence_s = MANUAL_PAUSE_S if manual_end else config.end_silence_s
-        self._end_silence = to_samples(silence_s)
-        self._soft_silence = min(to_samples(config.soft_silence_s or silence_s), self._end_silence)
+        self._usual_end_silence = self._end_silence = to_samples(silence_s)
+        shortest_s = silence_s if manual_end else min(silence_s, config.min_end_silence_s or silence_s)
+        self._soft_silence = to_samples(min(config.soft_silence_s, shortest_s) or silence_s)
         self._min_speech = to_samples(config.min_speech_s)
         self._padding = to_samples(config.prefix_padding_s)
         self._utterance_limit = None if manual_end else to_samples(config.max_utterance_s)
@@ -150,6 +160,14 @@ class Endpointer:
             return self._feed_silence(probability, frame_start)
         return (*self._feed_speech(self._segment, probability, frame_start), *self._limit())
 
+    def expect_end(self, silence_s: float) -> None:
+        """In the pause that lasts: so much silence, in seconds, ends the utterance this time.
+
+        Without effect where there is no pause, or where the client ends utterances.
+        """
+        if not self._manual_end and self._segment is not None and self._segment.paused_at is not None:
+            self._end_silence = to_samples(silence_s)
+
     def flush(self, end: int) -> tuple[EndpointEvent, ...]:
         """Close the utterance now; `end` is the position after the last sample, within a frame of what was fed."""
         segment, self._run_start = self._segment, None
@@ -177,6 +195,7 @@ class Endpointer:
         if probability >= self._config.speech_threshold:
             was_paused = segment.paused_at is not None
             segment.silent_since = segment.paused_at = None
+            self._end_silence = self._usual_end_silence
             self._last_speech = self._now
             return (Resumed(),) if was_paused else ()
         if segment.silent_since is None:
@@ -189,7 +208,7 @@ class Endpointer:
             return (self._end(segment, segment.silent_since, segment.paused_at or self._now, not self._manual_end),)
         if silence >= self._soft_silence and segment.paused_at is None:
             segment.paused_at = self._now
-            return (Paused(self._now),)
+            return (Paused(segment.silent_since, self._now),)
         return ()
 
     def _limit(self) -> tuple[EndpointEvent, ...]:
@@ -220,6 +239,7 @@ class Endpointer:
 
     def _end(self, segment: _Segment, speech_end: int, end: int, closes: bool) -> SegmentEnded:
         self._segment = None
+        self._end_silence = self._usual_end_silence
         self._floor = end
         if closes:
             self._utterance_start = None

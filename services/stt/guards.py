@@ -3,6 +3,7 @@
 Thresholds are those of openai/whisper's `transcribe`.
 """
 
+import re
 import zlib
 from dataclasses import dataclass
 from enum import Enum
@@ -10,6 +11,8 @@ from enum import Enum
 NO_SPEECH_PROBABILITY = 0.6
 MIN_MEAN_LOG_PROBABILITY = -1.0
 MAX_COMPRESSION_RATIO = 2.4
+_SAID_TWICE = re.compile(r"(?<!\w)(\w+(?:[^\w.!?。！？।؟]+\w+){2,}[.!?。！？।؟])\s+\1", re.IGNORECASE)
+"""A sentence of three words or more, and the same again at once: what a shortened window makes of some recordings."""
 
 
 class Verdict(Enum):
@@ -17,7 +20,7 @@ class Verdict(Enum):
 
     ACCEPT = "accept"
     RETRY = "retry"
-    """Decode again with a beam: it repeats itself."""
+    """Decode again with a beam and a whole window: it repeats itself."""
     DROP = "drop"
     """Nothing was said."""
 
@@ -47,8 +50,9 @@ def judge(decoding: Decoding, *, is_retry: bool = False) -> Verdict:
     unsure = decoding.mean_log_probability < MIN_MEAN_LOG_PROBABILITY
     if decoding.no_speech_probability >= NO_SPEECH_PROBABILITY and unsure:
         return Verdict.DROP
-    if compression_ratio(decoding.text) <= MAX_COMPRESSION_RATIO:
-        return Verdict.ACCEPT
+    repeats = compression_ratio(decoding.text) > MAX_COMPRESSION_RATIO
     if not is_retry:
-        return Verdict.RETRY
+        return Verdict.RETRY if repeats or _SAID_TWICE.search(decoding.text) else Verdict.ACCEPT
+    if not repeats:
+        return Verdict.ACCEPT
     return Verdict.DROP if unsure or decoding.no_speech_probability >= NO_SPEECH_PROBABILITY else Verdict.ACCEPT

@@ -9,9 +9,11 @@ from services.stt.domain import (
     Completed,
     Event,
     Recognition,
+    SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
-    TranscriptionOptions,
+    StreamOptions,
 )
 from services.stt.endpointing import EndpointEvent, Paused, Resumed, SegmentEnded, SegmentStarted
 from services.stt.engines.base import Engine
@@ -61,19 +63,21 @@ class Listener:
         self,
         engine: Engine,
         segmenter: Segmenter,
-        options: TranscriptionOptions,
+        options: StreamOptions,
         interim_interval_s: float,
         metrics: SttMetrics,
     ) -> None:
         self._model = engine.info.name
         self._segmenter = segmenter
         self._options = options
-        self._slice_bytes = max(1, int(options.audio_format.bytes_per_second * _SLICE_S))
+        audio_format = options.transcription.audio_format
+        self._slice_bytes = max(1, int(audio_format.bytes_per_second * _SLICE_S))
         self._events: asyncio.Queue[Event | Exception | None] = asyncio.Queue(_EVENTS_AHEAD)
         self._closings: asyncio.Queue[_Closing | None] = asyncio.Queue(_FINALS_AHEAD)
         self._tasks = OwnedTasks()
-        emit = self._events.put if options.interim_results else None
-        self._recognizer = SegmentRecognizer(engine, segmenter, self._tasks, emit, interim_interval_s, metrics)
+        self._recognizer = SegmentRecognizer(
+            engine, segmenter, self._tasks, options, self._events.put, interim_interval_s, metrics
+        )
         self._utterance: Utterance | None = None
 
     async def listen(self, incoming: AsyncIterator[bytes | ForceEnd]) -> AsyncGenerator[Event, None]:
@@ -121,13 +125,17 @@ class Listener:
         match event:
             case SegmentStarted(start, onset):
                 if self._utterance is None:
-                    self._utterance = Utterance(self._options, onset)
+                    self._utterance = Utterance(self._options.transcription, onset)
                     await self._events.put(SpeechStarted(self._utterance.id, to_seconds(onset)))
                 self._recognizer.begin(self._utterance, start, onset)
-            case Paused(end):
+            case Paused(speech_end, end):
+                if self._options.pauses and self._utterance is not None:
+                    await self._events.put(SpeechPaused(self._utterance.id, to_seconds(speech_end)))
                 self._recognizer.pause(end)
             case Resumed():
                 self._recognizer.resume()
+                if self._options.pauses and self._utterance is not None:
+                    await self._events.put(SpeechResumed(self._utterance.id))
             case SegmentEnded():
                 if self._utterance is None:
                     raise RuntimeError("a segment ended outside an utterance")
@@ -143,7 +151,7 @@ class Listener:
         self._segmenter.forget()
         utterance = self._utterance
         if utterance is None and answer_always and not closed_any:
-            utterance = Utterance(self._options, self._segmenter.position)
+            utterance = Utterance(self._options.transcription, self._segmenter.position)
         if utterance is not None:
             await self._queue(_Closing(utterance))
 

@@ -2,7 +2,7 @@
 
 The final transcript is what the user waits for. So it is computed *ahead*: at a soft silence the segment so far is
 recognized, and if the silence lasts until the endpoint, that result is the final one and is there at once. If the
-speaker goes on it is dropped.
+speaker goes on it is dropped. What was recognized also says how long to wait: shortly after a whole sentence.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from services.common.audio import Samples
-from services.stt.domain import Recognition, RecognitionRequest, Transcript
+from services.stt import turn_end
+from services.stt.domain import Recognition, RecognitionRequest, StreamOptions, Transcript
 from services.stt.engines.base import Engine
 from services.stt.metrics import SttMetrics
 from services.stt.owned_tasks import OwnedTasks
@@ -39,7 +40,8 @@ class SegmentRecognizer:
     engine: recognizes.
     segmenter: has the audio.
     tasks: own what is started here.
-    emit_interim: sends an interim transcript; None where the client wants none.
+    options: what the client asked for.
+    emit: sends a transcript.
     interim_interval_s: seconds of audio between two of them.
     metrics: where durations go.
     """
@@ -49,14 +51,17 @@ class SegmentRecognizer:
         engine: Engine,
         segmenter: Segmenter,
         tasks: OwnedTasks,
-        emit_interim: Callable[[Transcript], Awaitable[None]] | None,
+        options: StreamOptions,
+        emit: Callable[[Transcript], Awaitable[None]],
         interim_interval_s: float,
         metrics: SttMetrics,
     ) -> None:
         self._engine = engine
         self._segmenter = segmenter
         self._tasks = tasks
-        self._emit_interim = emit_interim
+        self._options = options
+        self._wants_interim = options.transcription.interim_results
+        self._emit = emit
         self._interim_interval = to_samples(interim_interval_s)
         self._metrics = metrics
         self._segment: _Segment | None = None
@@ -109,7 +114,7 @@ class SegmentRecognizer:
     def listen_in(self) -> None:
         """Recognize what has been said so far, if it is time, something new was said, and nothing else is to do."""
         segment = self._segment
-        if self._emit_interim is None or segment is None or self.finals_due:
+        if not self._wants_interim or segment is None or self.finals_due:
             return
         if segment.ahead is not None or (segment.interim is not None and not segment.interim.done()):
             return
@@ -128,8 +133,19 @@ class SegmentRecognizer:
     async def _recognize_ahead(self, segment: _Segment, samples: Samples) -> Recognition:
         recognition = await self._recognize(samples, segment.utterance.request)
         if self._segment is segment and not self.finals_due:  # the endpoint is yet to come: the best interim there is
-            await self._offer(segment, recognition, segment.ahead_end)
+            await self._paused(segment, recognition)
         return recognition
+
+    async def _paused(self, segment: _Segment, recognition: Recognition) -> None:
+        """Let the words decide how long to wait, and tell the client what would be final."""
+        transcript = segment.utterance.at_pause(recognition, segment.ahead_end)
+        endpointing = self._options.endpointing
+        self._segmenter.expect_end(turn_end.end_silence_s(endpointing, transcript.text, recognition.language))
+        if self._options.pauses:
+            self._last_interim = transcript.text
+            await self._emit(transcript)
+        else:
+            await self._offer(segment, recognition, segment.ahead_end)
 
     async def _interim(self, segment: _Segment, samples: Samples, end: int) -> None:
         request = replace(segment.utterance.request, word_timings=False)
@@ -143,9 +159,9 @@ class SegmentRecognizer:
     async def _offer(self, segment: _Segment, recognition: Recognition, end: int) -> None:
         """Send an interim transcript that says anything new."""
         transcript = segment.utterance.interim(recognition, end)
-        if self._emit_interim is not None and transcript.text not in ("", self._last_interim):
+        if self._wants_interim and transcript.text not in ("", self._last_interim):
             self._last_interim = transcript.text
-            await self._emit_interim(transcript)
+            await self._emit(transcript)
 
 
 def _cancel(task: "asyncio.Task[Recognition] | asyncio.Task[None] | None") -> None:

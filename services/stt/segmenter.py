@@ -29,6 +29,10 @@ class Segmenter(ABC):
         """Close the utterance now, with all that was fed."""
 
     @abstractmethod
+    def expect_end(self, silence_s: float) -> None:
+        """In the pause that lasts: so much silence, in seconds, ends the utterance this time."""
+
+    @abstractmethod
     def finish(self) -> None:
         """Check that the stream ended at the end of a sample.
 
@@ -76,6 +80,9 @@ class VoiceSegmenter(Segmenter):
         held_back = self._resampler.feed(np.zeros(0, np.float32), last=True)
         self._resampler = Resampler(self._rate_hz, SAMPLE_RATE_HZ)
         return [*self._take(held_back), *self._endpointer.flush(self.position)]
+
+    def expect_end(self, silence_s: float) -> None:
+        self._endpointer.expect_end(silence_s)
 
     def finish(self) -> None:
         self._decoder.finish()
@@ -145,6 +152,9 @@ class CountingSegmenter(Segmenter):
         start, self._start = self._start, None
         end = self.position
         return [] if start is None else [SegmentEnded(start, start, end, end, closes_utterance=True)]
+
+    def expect_end(self, silence_s: float) -> None:
+        """The client alone ends its segments."""
 
     def finish(self) -> None:
         if rest := self._bytes % self._frame_bytes:

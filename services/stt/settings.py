@@ -48,12 +48,18 @@ class SttSettings(ServerSettings):
 
     endpoint_speech_threshold: float = _flag(0.5, _ENDPOINTING, "speech probability at which speech starts", ge=0, le=1)
     endpoint_silence_s: float = _seconds("end_silence", 0.5, "seconds of silence that end an utterance")
+    endpoint_min_silence_s: float = _seconds(
+        "min_end_silence", 0.3, "seconds of silence that end an utterance which sounds finished, such as a sentence"
+    )
+    endpoint_max_silence_s: float = _seconds(
+        "max_end_silence", 1.2, "seconds of silence that end one which sounds unfinished: after 'and', within a number"
+    )
     endpoint_soft_silence_s: float = _flag(
-        *(0.2, _ENDPOINTING, "seconds of silence after which the final transcript is computed ahead; 0 is never"),
+        *(0.16, _ENDPOINTING, "seconds of silence after which the final transcript is computed ahead; 0 is never"),
         ge=0,
         le=10,
     )
-    endpoint_min_speech_s: float = _seconds("min_speech", 0.15, "shorter speech is ignored (seconds)")
+    endpoint_min_speech_s: float = _seconds("min_speech", 0.12, "shorter speech is ignored (seconds)")
     endpoint_prefix_padding_s: float = _seconds(
         "prefix_padding", 0.3, "seconds of audio kept from before the detected start of speech"
     )
@@ -74,6 +80,8 @@ class SttSettings(ServerSettings):
         return EndpointingConfig(
             speech_threshold=self.endpoint_speech_threshold,
             end_silence_s=self.endpoint_silence_s,
+            min_end_silence_s=min(self.endpoint_min_silence_s, self.endpoint_silence_s),
+            max_end_silence_s=max(self.endpoint_max_silence_s, self.endpoint_silence_s),
             soft_silence_s=self.endpoint_soft_silence_s,
             min_speech_s=self.endpoint_min_speech_s,
             prefix_padding_s=self.endpoint_prefix_padding_s,

@@ -66,12 +66,12 @@ class Transcriber:
             OverloadedError: where too many are open already.
             UnsupportedAudioError: naming `audio`: a file, half a sample at the end.
         """
-        transcription, manual_end = options.transcription, options.manual_end
+        manual_end = options.manual_end
         async with self._streams.admit():
             segmenter = self._segmenter(
-                transcription.audio_format, options.endpointing, manual_end=manual_end, counted=manual_end
+                options.transcription.audio_format, options.endpointing, manual_end=manual_end, counted=manual_end
             )
-            listener = Listener(self._engine, segmenter, transcription, self._interim_interval_s, self._metrics)
+            listener = Listener(self._engine, segmenter, options, self._interim_interval_s, self._metrics)
             async with aclosing(listener.listen(incoming)) as events:
                 async for event in events:
                     yield event

@@ -48,6 +48,10 @@ class Utterance:
         """What is known so far: the segments that have ended, then the one being spoken, heard up to sample `end`."""
         return self._transcript([*self._recognitions, replace(recognition, words=())], end, is_final=False)
 
+    def at_pause(self, recognition: Recognition, end: int) -> Transcript:
+        """What `final` will say if the segment being spoken ends at sample `end`."""
+        return replace(self.interim(recognition, end), at_pause=True)
+
     def final(self) -> Transcript:
         """The whole of it."""
         return self._transcript(self._recognitions, self.speech_end, is_final=True)

@@ -45,7 +45,7 @@ class WhisperDecoder:
         Args:
             samples: float32 mono at 16 kHz.
             request: language, hints, word timings.
-            quick: no second try with a beam.
+            quick: no second try.
             check: called between two steps; what it raises ends the work.
         """
         frames = min(math.ceil(len(samples) * _FRAMES_PER_SECOND / SAMPLE_RATE_HZ), _FULL_WINDOW)
@@ -61,6 +61,8 @@ class WhisperDecoder:
         verdict = judge(decoding, is_retry=quick)
         if verdict is Verdict.RETRY:
             check()
+            encoded = self._encode(samples, shorten=False)
+            check()
             tokens, decoding = self._generate(encoded, tokenizer, prompt, limit, beam=_RETRY_BEAM)
             verdict = judge(decoding, is_retry=True)
         if verdict is Verdict.DROP:
@@ -71,8 +73,8 @@ class WhisperDecoder:
             recognition = replace(recognition, words=self._words(encoded, tokenizer, tokens, frames))
         return recognition
 
-    def _encode(self, samples: Samples) -> Any:
-        """Encode a window as short as the audio allows.
+    def _encode(self, samples: Samples, *, shorten: bool = True) -> Any:
+        """Encode a window as short as the audio allows, or a whole one.
 
         Whisper pads all audio to 30 s; a window of 10 s takes 2.5 times less work and recognizes as well. Below that
         the small models loop.
@@ -81,7 +83,8 @@ class WhisperDecoder:
             samples = np.pad(samples, (0, _MIN_SAMPLES - len(samples)))
         features: npt.NDArray[np.float32] = self._model.feature_extractor(samples)
         length = features.shape[-1]
-        window = next((short for short in _SHORT_WINDOWS if length + _WINDOW_MARGIN <= short), _FULL_WINDOW)
+        shorter = _SHORT_WINDOWS if shorten else ()
+        window = next((short for short in shorter if length + _WINDOW_MARGIN <= short), _FULL_WINDOW)
         features = np.pad(features[:, :window], ((0, 0), (0, max(0, window - length))))
         batch = np.ascontiguousarray(features[None], dtype=np.float32)
         return self._model.model.encode(ctranslate2.StorageView.from_array(batch))

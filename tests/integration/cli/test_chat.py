@@ -49,7 +49,7 @@ async def test_an_unknown_conversation_is_named() -> None:
 
 
 async def test_ctrl_c_is_quiet() -> None:
-    slow = ("--llm_backend", "fake", "--fake_token_ms", "200")
+    slow = ("--llm_backend", "fake", "--fake_token_ms", "2000")
     async with server("llm", *slow) as target, parley("chat", "Hello", "--target", target) as chat:
         assert chat.process.stdout is not None
         await chat.process.stdout.read(1)  # the answer has begun

@@ -9,7 +9,16 @@ from parley.stt.v1 import stt_service_pb2 as pb
 
 from services.common.errors import InvalidArgumentError, ModelNotFoundError, ParleyError, UnsupportedAudioError
 from services.stt import convert
-from services.stt.domain import Completed, ModelInfo, SpeechStarted, SpeechStopped, Transcript, Word
+from services.stt.domain import (
+    Completed,
+    ModelInfo,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+    Word,
+)
 from services.stt.endpointing import EndpointingConfig
 
 INFO = ModelInfo("whisper-base", "faster-whisper", ("en", "de", "jw"), supports_word_timings=True)
@@ -74,6 +83,10 @@ def test_everything_that_is_asked_for_arrives() -> None:
         ({"speech_threshold": math.nan}, "speech_threshold"),
         ({"end_silence": Duration(seconds=11)}, "end_silence"),
         ({"end_silence": Duration()}, "end_silence"),
+        ({"min_end_silence": Duration(nanos=5)}, "min_end_silence"),
+        ({"min_end_silence": Duration(seconds=2)}, "min_end_silence"),
+        ({"max_end_silence": Duration(seconds=11)}, "max_end_silence"),
+        ({"end_silence": Duration(seconds=2), "max_end_silence": Duration(seconds=1)}, "max_end_silence"),
         ({"min_speech": Duration(seconds=-1)}, "min_speech"),
         ({"prefix_padding": Duration(seconds=3)}, "prefix_padding"),
         ({"max_utterance": Duration(nanos=5)}, "max_utterance"),
@@ -87,12 +100,25 @@ def test_wrong_endpointing_is_named(endpointing: dict[str, object], field: str) 
 
 
 def test_endpointing_that_is_absent_keeps_the_servers_value() -> None:
-    message = pb.StreamingConfig(config=config(), manual_end=True)
+    message = pb.StreamingConfig(config=config(), manual_end=True, enable_pauses=True)
     message.endpointing.end_silence.FromMilliseconds(800)
     message.endpointing.min_speech.FromMilliseconds(0)
     options = convert.stream_options(message, "config", INFO, "en", DEFAULTS)
     assert options.endpointing == EndpointingConfig(end_silence_s=0.8, min_speech_s=0.0)
     assert options.manual_end
+    assert options.pauses
+
+
+def test_an_end_silence_set_alone_holds_whatever_is_said() -> None:
+    defaults = EndpointingConfig(end_silence_s=0.5, min_end_silence_s=0.3, max_end_silence_s=1.2)
+    message = pb.StreamingConfig(config=config())
+    assert convert.stream_options(message, "config", INFO, "en", defaults).endpointing == defaults
+    message.endpointing.end_silence.FromMilliseconds(800)
+    fixed = convert.stream_options(message, "config", INFO, "en", defaults).endpointing
+    assert fixed == EndpointingConfig(end_silence_s=0.8)
+    message.endpointing.max_end_silence.FromMilliseconds(1500)
+    longer = convert.stream_options(message, "config", INFO, "en", defaults).endpointing
+    assert longer == EndpointingConfig(end_silence_s=0.8, max_end_silence_s=1.5)
 
 
 def test_the_config_inside_a_streaming_config_is_named_by_its_whole_path() -> None:
@@ -116,6 +142,11 @@ def test_a_final_transcript_is_stable_in_all_its_bytes_and_an_interim_one_in_non
 def test_the_other_events_become_their_messages() -> None:
     started = convert.streaming_response(SpeechStarted("u", 1.25)).speech_started
     assert (started.utterance_id, started.offset.ToMilliseconds()) == ("u", 1250)
+    paused = convert.streaming_response(SpeechPaused("u", 1.5)).speech_paused
+    assert (paused.utterance_id, paused.offset.ToMilliseconds()) == ("u", 1500)
+    assert convert.streaming_response(SpeechResumed("u")).speech_resumed.utterance_id == "u"
+    at_pause = convert.streaming_response(Transcript("u", "So", False, "en", 1.0, 1.5, at_pause=True)).transcript
+    assert at_pause.is_at_pause
     stopped = convert.streaming_response(SpeechStopped("u", 2.0))
     assert stopped.speech_stopped.offset.ToMilliseconds() == 2000
     assert not stopped.speech_stopped.HasField("turn_end_probability")

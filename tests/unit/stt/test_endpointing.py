@@ -1,5 +1,7 @@
 """Beginnings and ends of speech, on a clock of 32 ms frames."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +49,7 @@ def test_an_utterance_starts_with_its_padding_and_ends_after_the_silence() -> No
     events = run(Endpointer(CONFIG), *silence(20), *speech(10), *silence(10))
     assert events == [
         SegmentStarted(frames(18), frames(20)),
-        Paused(frames(34)),
+        Paused(frames(30), frames(34)),
         SegmentEnded(frames(18), frames(20), frames(30), frames(34), closes_utterance=True),
     ]
 
@@ -100,6 +102,44 @@ def test_an_end_silence_shorter_than_the_soft_one_ends_at_once() -> None:
     assert events[-1] == SegmentEnded(0, 0, frames(5), frames(7), closes_utterance=True)
 
 
+def test_in_a_pause_the_wait_for_the_end_can_be_made_shorter_or_longer_this_once() -> None:
+    endpointer = Endpointer(CONFIG)
+    assert run(endpointer, *speech(10), *silence(5))[-1] == Paused(frames(10), frames(14))
+    endpointer.expect_end(6 * FRAME_S)
+    shorter = SegmentEnded(0, 0, frames(10), frames(14), closes_utterance=True)
+    assert run(endpointer, *silence(1)) == [shorter]
+    run(endpointer, *speech(10), *silence(5))
+    endpointer.expect_end(20 * FRAME_S)
+    assert run(endpointer, *silence(14)) == []
+    assert [type(event) for event in run(endpointer, *silence(1))] == [SegmentEnded]
+    run(endpointer, *speech(10))
+    assert [type(event) for event in run(endpointer, *silence(10))] == [Paused, SegmentEnded]
+
+
+def test_a_wait_holds_only_for_the_pause_that_it_was_made_for() -> None:
+    endpointer = Endpointer(CONFIG)
+    run(endpointer, *speech(10), *silence(5))
+    endpointer.expect_end(20 * FRAME_S)
+    events = run(endpointer, *speech(5), *silence(10))
+    assert [type(event) for event in events] == [Resumed, Paused, SegmentEnded]
+
+
+def test_without_a_pause_or_with_manual_end_the_wait_cannot_be_changed() -> None:
+    speaking, manual = Endpointer(CONFIG), Endpointer(CONFIG, manual_end=True)
+    for endpointer in (speaking, manual):
+        run(endpointer, *speech(10))
+        endpointer.expect_end(FRAME_S)
+    assert [type(event) for event in run(speaking, *silence(9))] == [Paused]
+    run(manual, *silence(20))
+    manual.expect_end(FRAME_S)
+    assert run(manual, *silence(20)) == []
+
+
+def test_the_soft_silence_is_never_longer_than_the_shortest_wait() -> None:
+    config = replace(CONFIG, min_end_silence_s=3 * FRAME_S, soft_silence_s=8 * FRAME_S)
+    assert run(Endpointer(config), *speech(10), *silence(3))[-1] == Paused(frames(10), frames(13))
+
+
 def test_without_a_soft_silence_nothing_is_announced_before_the_end() -> None:
     config = EndpointingConfig(end_silence_s=10 * FRAME_S, soft_silence_s=0)
     events = run(Endpointer(config), *speech(9), *silence(10))
@@ -148,7 +188,7 @@ def test_flush_closes_what_is_being_said_with_its_last_sample() -> None:
 def test_flush_in_a_pause_names_the_audio_that_the_pause_named() -> None:
     endpointer = Endpointer(CONFIG)
     paused = run(endpointer, *speech(10), *silence(6))[-1]
-    assert paused == Paused(frames(14))
+    assert paused == Paused(frames(10), frames(14))
     assert endpointer.flush(frames(16)) == (SegmentEnded(0, 0, frames(10), frames(14), closes_utterance=True),)
 
 

@@ -14,8 +14,11 @@ from services.stt.domain import (
     Completed,
     Event,
     RecognitionRequest,
+    SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
+    StreamOptions,
     Transcript,
     TranscriptionOptions,
 )
@@ -40,11 +43,13 @@ class Stream:
         config: EndpointingConfig | None = None,
         *,
         manual_end: bool = False,
+        pauses: bool = False,
     ) -> None:
         self.registry = CollectorRegistry()
-        endpointer = Endpointer(config or EndpointingConfig(), manual_end=manual_end)
-        self.segmenter = VoiceSegmenter(options.audio_format, engine.new_detector(), endpointer)
-        self.listener = Listener(engine, self.segmenter, options, 0.5, SttMetrics(self.registry))
+        stream_options = StreamOptions(options, config or EndpointingConfig(), manual_end, pauses)
+        self.endpointer = Endpointer(stream_options.endpointing, manual_end=manual_end)
+        self.segmenter = VoiceSegmenter(options.audio_format, engine.new_detector(), self.endpointer)
+        self.listener = Listener(engine, self.segmenter, stream_options, 0.5, SttMetrics(self.registry))
         self.incoming: asyncio.Queue[bytes | ForceEnd | None] = asyncio.Queue()
         self.events = self.listener.listen(self._read())
         self.read = asyncio.Event()
@@ -158,6 +163,50 @@ async def test_a_decode_ahead_is_dropped_when_the_speaker_goes_on() -> None:
     assert not last.cancelled
     assert last.seconds == pytest.approx(1 + 0.3 + 1 + 0.2, abs=0.07)
     assert texts([transcript]) == [f"said {last.seconds:.2f}"]
+
+
+ADAPTIVE = EndpointingConfig(min_end_silence_s=0.3, end_silence_s=0.5, max_end_silence_s=1.2)
+
+
+@pytest.mark.parametrize(
+    ("said", "wait_s"), [("What is the time?", 0.3), ("what is the time", 0.5), ("What is the time and", 1.2)]
+)
+async def test_how_long_an_end_is_waited_for_depends_on_what_was_said(said: str, wait_s: float) -> None:
+    stream = Stream(ScriptedEngine(texts=[said]), config=ADAPTIVE)
+    async with aclosing(stream.events):
+        stream.send(pcm16(speech(1), silence(0.2)))
+        await stream.until(SpeechStarted)
+        await stream.read.wait()
+        waited_s = 0.2
+        while stream.endpointer.speaking:
+            stream.send(pcm16(silence(0.032)))
+            await stream.read.wait()
+            waited_s += 0.032
+        assert texts(await stream.until(Transcript)) == [said]
+    assert waited_s == pytest.approx(wait_s, abs=0.07)
+
+
+async def test_pauses_are_told_with_the_text_so_far_to_those_who_asked() -> None:
+    engine = ScriptedEngine(texts=["What is", "What is the time?"])
+    stream = Stream(engine, pauses=True)
+    async with aclosing(stream.events):
+        stream.send(pcm16(speech(1), silence(0.3)))
+        started, paused, at_pause = await stream.until(Transcript)
+        stream.send(pcm16(speech(1), silence(0.3)))
+        resumed, paused_again, whole = await stream.until(Transcript)
+        stream.send(pcm16(silence(1)))
+        stopped, final = await stream.until(Transcript)
+    assert isinstance(started, SpeechStarted)
+    assert paused == SpeechPaused(started.utterance_id, pytest.approx(1.0, abs=0.04))
+    assert isinstance(at_pause, Transcript)
+    assert (at_pause.text, at_pause.at_pause, at_pause.is_final) == ("What is", True, False)
+    assert resumed == SpeechResumed(started.utterance_id)
+    assert isinstance(paused_again, SpeechPaused)
+    assert isinstance(whole, Transcript)
+    assert isinstance(stopped, SpeechStopped)
+    assert isinstance(final, Transcript)
+    assert (final.text, final.is_final, final.at_pause) == (whole.text, True, False)
+    assert len(engine.calls) == 2
 
 
 async def test_a_pause_inside_a_sentence_gives_one_utterance() -> None:

@@ -99,7 +99,16 @@ def test_a_text_that_repeats_itself_is_decoded_again_with_a_beam() -> None:
     model = DoubleModel([(REPEATED, -0.1, 0.0), (" And so on.", -0.1, 0.0)])
     assert recognize(model).text == "And so on."
     assert [options["beam_size"] for options in model.generated] == [1, 5]
-    assert len(model.windows) == 1
+    assert model.windows == [1000, 3000]
+
+
+def test_a_sentence_said_twice_at_once_is_looked_at_again_in_a_whole_window() -> None:
+    once, twice = " He went home.", " I saw him. He went home. He went home."
+    model = DoubleModel([(twice, -0.1, 0.0), (once, -0.1, 0.0)])
+    assert recognize(model).text == once.strip()
+    assert model.windows == [1000, 3000]
+    really_said = DoubleModel([(twice, -0.1, 0.0), (twice, -0.1, 0.0)])
+    assert recognize(really_said).text == twice.strip()
 
 
 def test_quick_recognition_does_not_try_twice() -> None:

@@ -93,11 +93,15 @@ class EndpointingConfig(_message.Message):
     MIN_SPEECH_FIELD_NUMBER: _builtins.int
     PREFIX_PADDING_FIELD_NUMBER: _builtins.int
     MAX_UTTERANCE_FIELD_NUMBER: _builtins.int
+    MIN_END_SILENCE_FIELD_NUMBER: _builtins.int
+    MAX_END_SILENCE_FIELD_NUMBER: _builtins.int
     speech_threshold: _builtins.float
     """Speech probability in [0, 1] at which speech starts."""
     @_builtins.property
     def end_silence(self) -> _duration_pb2.Duration:
-        """Silence that ends an utterance."""
+        """Silence that ends an utterance. Set alone it holds after every kind of
+        ending; the two fields below make the wait depend on what was said.
+        """
 
     @_builtins.property
     def min_speech(self) -> _duration_pb2.Duration:
@@ -111,6 +115,18 @@ class EndpointingConfig(_message.Message):
     def max_utterance(self) -> _duration_pb2.Duration:
         """An utterance is closed after this much speech, without losing any of it."""
 
+    @_builtins.property
+    def min_end_silence(self) -> _duration_pb2.Duration:
+        """Silence that ends an utterance which sounds finished, such as a whole
+        sentence; at most end_silence.
+        """
+
+    @_builtins.property
+    def max_end_silence(self) -> _duration_pb2.Duration:
+        """Silence that ends an utterance which sounds unfinished, such as one that
+        ends in "and" or a number being dictated; at least end_silence.
+        """
+
     def __init__(
         self,
         *,
@@ -119,10 +135,12 @@ class EndpointingConfig(_message.Message):
         min_speech: _duration_pb2.Duration | None = ...,
         prefix_padding: _duration_pb2.Duration | None = ...,
         max_utterance: _duration_pb2.Duration | None = ...,
+        min_end_silence: _duration_pb2.Duration | None = ...,
+        max_end_silence: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_speech_threshold", b"_speech_threshold", "end_silence", b"end_silence", "max_utterance", b"max_utterance", "min_speech", b"min_speech", "prefix_padding", b"prefix_padding", "speech_threshold", b"speech_threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_speech_threshold", b"_speech_threshold", "end_silence", b"end_silence", "max_end_silence", b"max_end_silence", "max_utterance", b"max_utterance", "min_end_silence", b"min_end_silence", "min_speech", b"min_speech", "prefix_padding", b"prefix_padding", "speech_threshold", b"speech_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speech_threshold", b"_speech_threshold", "end_silence", b"end_silence", "max_utterance", b"max_utterance", "min_speech", b"min_speech", "prefix_padding", b"prefix_padding", "speech_threshold", b"speech_threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speech_threshold", b"_speech_threshold", "end_silence", b"end_silence", "max_end_silence", b"max_end_silence", "max_utterance", b"max_utterance", "min_end_silence", b"min_end_silence", "min_speech", b"min_speech", "prefix_padding", b"prefix_padding", "speech_threshold", b"speech_threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__speech_threshold: _TypeAlias = _typing.Literal["speech_threshold"]  # noqa: Y015
     _WhichOneofArgType__speech_threshold: _TypeAlias = _typing.Literal["_speech_threshold", b"_speech_threshold"]  # noqa: Y015

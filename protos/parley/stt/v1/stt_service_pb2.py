@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from parley.common.v1 import audio_pb2 as parley_dot_common_dot_v1_dot_audio__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/stt/v1/stt_service.proto\x12\rparley.stt.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cparley/common/v1/audio.proto\"\xbc\x01\n\x13TranscriptionConfig\x12\r\n\x05model\x18\x01 \x01(\t\x12\x33\n\x0c\x61udio_format\x18\x02 \x01(\x0b\x32\x1d.parley.common.v1.AudioFormat\x12\x15\n\rlanguage_code\x18\x03 \x01(\t\x12\x1e\n\x16\x65nable_interim_results\x18\x04 \x01(\x08\x12\x1b\n\x13\x65nable_word_timings\x18\x05 \x01(\x08\x12\r\n\x05hints\x18\x06 \x03(\t\"V\n\x11TranscribeRequest\x12\x32\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".parley.stt.v1.TranscriptionConfig\x12\r\n\x05\x61udio\x18\x02 \x01(\x0c\"\x8a\x01\n\x12TranscribeResponse\x12/\n\ntranscript\x18\x01 \x01(\x0b\x32\x19.parley.stt.v1.TranscriptH\x00\x12:\n\tcompleted\x18\x02 \x01(\x0b\x32%.parley.stt.v1.TranscriptionCompletedH\x00\x42\x07\n\x05\x65vent\"\xb0\x01\n\x1aStreamingTranscribeRequest\x12\x30\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1e.parley.stt.v1.StreamingConfigH\x00\x12\x0f\n\x05\x61udio\x18\x02 \x01(\x0cH\x00\x12\x44\n\x16\x66orce_end_of_utterance\x18\x03 \x01(\x0b\x32\".parley.stt.v1.ForceEndOfUtteranceH\x00\x42\t\n\x07request\"\x93\x01\n\x0fStreamingConfig\x12\x32\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".parley.stt.v1.TranscriptionConfig\x12\x38\n\x0b\x65ndpointing\x18\x02 \x01(\x0b\x32#.parley.common.v1.EndpointingConfig\x12\x12\n\nmanual_end\x18\x03 \x01(\x08\"\x15\n\x13\x46orceEndOfUtterance\"\x83\x02\n\x1bStreamingTranscribeResponse\x12\x36\n\x0espeech_started\x18\x01 \x01(\x0b\x32\x1c.parley.stt.v1.SpeechStartedH\x00\x12/\n\ntranscript\x18\x02 \x01(\x0b\x32\x19.parley.stt.v1.TranscriptH\x00\x12\x36\n\x0espeech_stopped\x18\x03 \x01(\x0b\x32\x1c.parley.stt.v1.SpeechStoppedH\x00\x12:\n\tcompleted\x18\x04 \x01(\x0b\x32%.parley.stt.v1.TranscriptionCompletedH\x00\x42\x07\n\x05\x65vent\"P\n\rSpeechStarted\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\x12)\n\x06offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8c\x01\n\rSpeechStopped\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\x12)\n\x06offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x14turn_end_probability\x18\x03 \x01(\x02H\x00\x88\x01\x01\x42\x17\n\x15_turn_end_probability\"\xa2\x02\n\nTranscript\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08is_final\x18\x03 \x01(\x08\x12\x1b\n\x13stable_length_bytes\x18\x04 \x01(\r\x12\"\n\x05words\x18\x05 \x03(\x0b\x32\x13.parley.stt.v1.Word\x12\x15\n\rlanguage_code\x18\x06 \x01(\t\x12\x17\n\nconfidence\x18\x07 \x01(\x02H\x00\x88\x01\x01\x12/\n\x0cstart_offset\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationB\r\n\x0b_confidence\"\x9c\x01\n\x04Word\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\nconfidence\x18\x04 \x01(\x02H\x00\x88\x01\x01\x42\r\n\x0b_confidence\"\x92\x01\n\x16TranscriptionCompleted\x12\r\n\x05model\x18\x01 \x01(\t\x12\x31\n\x0e\x61udio_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13processing_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.parley.stt.v1.Model\"\xa0\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12\x16\n\x0elanguage_codes\x18\x03 \x03(\t\x12 \n\x18native_sample_rate_hertz\x18\x04 \x01(\r\x12 \n\x18supports_interim_results\x18\x05 \x01(\x08\x12\x1d\n\x15supports_word_timings\x18\x06 \x01(\x08\x32\xaf\x02\n\x13SpeechToTextService\x12S\n\nTranscribe\x12 .parley.stt.v1.TranscribeRequest\x1a!.parley.stt.v1.TranscribeResponse0\x01\x12p\n\x13StreamingTranscribe\x12).parley.stt.v1.StreamingTranscribeRequest\x1a*.parley.stt.v1.StreamingTranscribeResponse(\x01\x30\x01\x12Q\n\nListModels\x12 .parley.stt.v1.ListModelsRequest\x1a!.parley.stt.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/stt/v1/stt_service.proto\x12\rparley.stt.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cparley/common/v1/audio.proto\"\xbc\x01\n\x13TranscriptionConfig\x12\r\n\x05model\x18\x01 \x01(\t\x12\x33\n\x0c\x61udio_format\x18\x02 \x01(\x0b\x32\x1d.parley.common.v1.AudioFormat\x12\x15\n\rlanguage_code\x18\x03 \x01(\t\x12\x1e\n\x16\x65nable_interim_results\x18\x04 \x01(\x08\x12\x1b\n\x13\x65nable_word_timings\x18\x05 \x01(\x08\x12\r\n\x05hints\x18\x06 \x03(\t\"V\n\x11TranscribeRequest\x12\x32\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".parley.stt.v1.TranscriptionConfig\x12\r\n\x05\x61udio\x18\x02 \x01(\x0c\"\x8a\x01\n\x12TranscribeResponse\x12/\n\ntranscript\x18\x01 \x01(\x0b\x32\x19.parley.stt.v1.TranscriptH\x00\x12:\n\tcompleted\x18\x02 \x01(\x0b\x32%.parley.stt.v1.TranscriptionCompletedH\x00\x42\x07\n\x05\x65vent\"\xb0\x01\n\x1aStreamingTranscribeRequest\x12\x30\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1e.parley.stt.v1.StreamingConfigH\x00\x12\x0f\n\x05\x61udio\x18\x02 \x01(\x0cH\x00\x12\x44\n\x16\x66orce_end_of_utterance\x18\x03 \x01(\x0b\x32\".parley.stt.v1.ForceEndOfUtteranceH\x00\x42\t\n\x07request\"\xaa\x01\n\x0fStreamingConfig\x12\x32\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".parley.stt.v1.TranscriptionConfig\x12\x38\n\x0b\x65ndpointing\x18\x02 \x01(\x0b\x32#.parley.common.v1.EndpointingConfig\x12\x12\n\nmanual_end\x18\x03 \x01(\x08\x12\x15\n\renable_pauses\x18\x04 \x01(\x08\"\x15\n\x13\x46orceEndOfUtterance\"\xf1\x02\n\x1bStreamingTranscribeResponse\x12\x36\n\x0espeech_started\x18\x01 \x01(\x0b\x32\x1c.parley.stt.v1.SpeechStartedH\x00\x12/\n\ntranscript\x18\x02 \x01(\x0b\x32\x19.parley.stt.v1.TranscriptH\x00\x12\x36\n\x0espeech_stopped\x18\x03 \x01(\x0b\x32\x1c.parley.stt.v1.SpeechStoppedH\x00\x12:\n\tcompleted\x18\x04 \x01(\x0b\x32%.parley.stt.v1.TranscriptionCompletedH\x00\x12\x34\n\rspeech_paused\x18\x05 \x01(\x0b\x32\x1b.parley.stt.v1.SpeechPausedH\x00\x12\x36\n\x0espeech_resumed\x18\x06 \x01(\x0b\x32\x1c.parley.stt.v1.SpeechResumedH\x00\x42\x07\n\x05\x65vent\"O\n\x0cSpeechPaused\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\x12)\n\x06offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"%\n\rSpeechResumed\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\"P\n\rSpeechStarted\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\x12)\n\x06offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8c\x01\n\rSpeechStopped\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\x12)\n\x06offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x14turn_end_probability\x18\x03 \x01(\x02H\x00\x88\x01\x01\x42\x17\n\x15_turn_end_probability\"\xb7\x02\n\nTranscript\x12\x14\n\x0cutterance_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08is_final\x18\x03 \x01(\x08\x12\x1b\n\x13stable_length_bytes\x18\x04 \x01(\r\x12\"\n\x05words\x18\x05 \x03(\x0b\x32\x13.parley.stt.v1.Word\x12\x15\n\rlanguage_code\x18\x06 \x01(\t\x12\x17\n\nconfidence\x18\x07 \x01(\x02H\x00\x88\x01\x01\x12/\n\x0cstart_offset\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bis_at_pause\x18\n \x01(\x08\x42\r\n\x0b_confidence\"\x9c\x01\n\x04Word\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\nconfidence\x18\x04 \x01(\x02H\x00\x88\x01\x01\x42\r\n\x0b_confidence\"\x92\x01\n\x16TranscriptionCompleted\x12\r\n\x05model\x18\x01 \x01(\t\x12\x31\n\x0e\x61udio_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13processing_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.parley.stt.v1.Model\"\xa0\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12\x16\n\x0elanguage_codes\x18\x03 \x03(\t\x12 \n\x18native_sample_rate_hertz\x18\x04 \x01(\r\x12 \n\x18supports_interim_results\x18\x05 \x01(\x08\x12\x1d\n\x15supports_word_timings\x18\x06 \x01(\x08\x32\xaf\x02\n\x13SpeechToTextService\x12S\n\nTranscribe\x12 .parley.stt.v1.TranscribeRequest\x1a!.parley.stt.v1.TranscribeResponse0\x01\x12p\n\x13StreamingTranscribe\x12).parley.stt.v1.StreamingTranscribeRequest\x1a*.parley.stt.v1.StreamingTranscribeResponse(\x01\x30\x01\x12Q\n\nListModels\x12 .parley.stt.v1.ListModelsRequest\x1a!.parley.stt.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,27 +42,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMINGTRANSCRIBEREQUEST']._serialized_start=533
   _globals['_STREAMINGTRANSCRIBEREQUEST']._serialized_end=709
   _globals['_STREAMINGCONFIG']._serialized_start=712
-  _globals['_STREAMINGCONFIG']._serialized_end=859
-  _globals['_FORCEENDOFUTTERANCE']._serialized_start=861
-  _globals['_FORCEENDOFUTTERANCE']._serialized_end=882
-  _globals['_STREAMINGTRANSCRIBERESPONSE']._serialized_start=885
-  _globals['_STREAMINGTRANSCRIBERESPONSE']._serialized_end=1144
-  _globals['_SPEECHSTARTED']._serialized_start=1146
-  _globals['_SPEECHSTARTED']._serialized_end=1226
-  _globals['_SPEECHSTOPPED']._serialized_start=1229
-  _globals['_SPEECHSTOPPED']._serialized_end=1369
-  _globals['_TRANSCRIPT']._serialized_start=1372
-  _globals['_TRANSCRIPT']._serialized_end=1662
-  _globals['_WORD']._serialized_start=1665
-  _globals['_WORD']._serialized_end=1821
-  _globals['_TRANSCRIPTIONCOMPLETED']._serialized_start=1824
-  _globals['_TRANSCRIPTIONCOMPLETED']._serialized_end=1970
-  _globals['_LISTMODELSREQUEST']._serialized_start=1972
-  _globals['_LISTMODELSREQUEST']._serialized_end=1991
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1993
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2051
-  _globals['_MODEL']._serialized_start=2054
-  _globals['_MODEL']._serialized_end=2214
-  _globals['_SPEECHTOTEXTSERVICE']._serialized_start=2217
-  _globals['_SPEECHTOTEXTSERVICE']._serialized_end=2520
+  _globals['_STREAMINGCONFIG']._serialized_end=882
+  _globals['_FORCEENDOFUTTERANCE']._serialized_start=884
+  _globals['_FORCEENDOFUTTERANCE']._serialized_end=905
+  _globals['_STREAMINGTRANSCRIBERESPONSE']._serialized_start=908
+  _globals['_STREAMINGTRANSCRIBERESPONSE']._serialized_end=1277
+  _globals['_SPEECHPAUSED']._serialized_start=1279
+  _globals['_SPEECHPAUSED']._serialized_end=1358
+  _globals['_SPEECHRESUMED']._serialized_start=1360
+  _globals['_SPEECHRESUMED']._serialized_end=1397
+  _globals['_SPEECHSTARTED']._serialized_start=1399
+  _globals['_SPEECHSTARTED']._serialized_end=1479
+  _globals['_SPEECHSTOPPED']._serialized_start=1482
+  _globals['_SPEECHSTOPPED']._serialized_end=1622
+  _globals['_TRANSCRIPT']._serialized_start=1625
+  _globals['_TRANSCRIPT']._serialized_end=1936
+  _globals['_WORD']._serialized_start=1939
+  _globals['_WORD']._serialized_end=2095
+  _globals['_TRANSCRIPTIONCOMPLETED']._serialized_start=2098
+  _globals['_TRANSCRIPTIONCOMPLETED']._serialized_end=2244
+  _globals['_LISTMODELSREQUEST']._serialized_start=2246
+  _globals['_LISTMODELSREQUEST']._serialized_end=2265
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2267
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2325
+  _globals['_MODEL']._serialized_start=2328
+  _globals['_MODEL']._serialized_end=2488
+  _globals['_SPEECHTOTEXTSERVICE']._serialized_start=2491
+  _globals['_SPEECHTOTEXTSERVICE']._serialized_end=2794
 # @@protoc_insertion_point(module_scope)

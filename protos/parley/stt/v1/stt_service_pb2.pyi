@@ -162,10 +162,15 @@ class StreamingConfig(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     ENDPOINTING_FIELD_NUMBER: _builtins.int
     MANUAL_END_FIELD_NUMBER: _builtins.int
+    ENABLE_PAUSES_FIELD_NUMBER: _builtins.int
     manual_end: _builtins.bool
     """Only force_end_of_utterance and half-closing end an utterance
     (push-to-talk): it holds all that was said since the last one. Neither
     silence nor max_utterance ends it.
+    """
+    enable_pauses: _builtins.bool
+    """Send speech_paused, the transcript at each pause, and speech_resumed: for
+    clients that begin to work before the utterance has surely ended.
     """
     @_builtins.property
     def config(self) -> Global___TranscriptionConfig: ...
@@ -179,10 +184,11 @@ class StreamingConfig(_message.Message):
         config: Global___TranscriptionConfig | None = ...,
         endpointing: _audio_pb2.EndpointingConfig | None = ...,
         manual_end: _builtins.bool = ...,
+        enable_pauses: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "endpointing", b"endpointing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "endpointing", b"endpointing", "manual_end", b"manual_end"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "enable_pauses", b"enable_pauses", "endpointing", b"endpointing", "manual_end", b"manual_end"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,6 +221,8 @@ class StreamingTranscribeResponse(_message.Message):
     TRANSCRIPT_FIELD_NUMBER: _builtins.int
     SPEECH_STOPPED_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
+    SPEECH_PAUSED_FIELD_NUMBER: _builtins.int
+    SPEECH_RESUMED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def speech_started(self) -> Global___SpeechStarted: ...
     @_builtins.property
@@ -223,6 +231,10 @@ class StreamingTranscribeResponse(_message.Message):
     def speech_stopped(self) -> Global___SpeechStopped: ...
     @_builtins.property
     def completed(self) -> Global___TranscriptionCompleted: ...
+    @_builtins.property
+    def speech_paused(self) -> Global___SpeechPaused: ...
+    @_builtins.property
+    def speech_resumed(self) -> Global___SpeechResumed: ...
     def __init__(
         self,
         *,
@@ -230,16 +242,72 @@ class StreamingTranscribeResponse(_message.Message):
         transcript: Global___Transcript | None = ...,
         speech_stopped: Global___SpeechStopped | None = ...,
         completed: Global___TranscriptionCompleted | None = ...,
+        speech_paused: Global___SpeechPaused | None = ...,
+        speech_resumed: Global___SpeechResumed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "speech_started", b"speech_started", "speech_stopped", b"speech_stopped", "transcript", b"transcript"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "speech_paused", b"speech_paused", "speech_resumed", b"speech_resumed", "speech_started", b"speech_started", "speech_stopped", b"speech_stopped", "transcript", b"transcript"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "speech_started", b"speech_started", "speech_stopped", b"speech_stopped", "transcript", b"transcript"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "speech_paused", b"speech_paused", "speech_resumed", b"speech_resumed", "speech_started", b"speech_started", "speech_stopped", b"speech_stopped", "transcript", b"transcript"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["speech_started", "transcript", "speech_stopped", "completed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["speech_started", "transcript", "speech_stopped", "completed", "speech_paused", "speech_resumed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___StreamingTranscribeResponse: _TypeAlias = StreamingTranscribeResponse  # noqa: Y015
+
+@_typing.final
+class SpeechPaused(_message.Message):
+    """SpeechPaused says that a short silence has begun, which may be the end of the
+    utterance; only with enable_pauses. If the silence lasts, a Transcript with
+    is_at_pause follows as soon as it is known, and SpeechStopped at the
+    endpoint; otherwise SpeechResumed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UTTERANCE_ID_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    utterance_id: _builtins.str
+    @_builtins.property
+    def offset(self) -> _duration_pb2.Duration:
+        """Where the silence began, from the start of the stream."""
+
+    def __init__(
+        self,
+        *,
+        utterance_id: _builtins.str = ...,
+        offset: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "utterance_id", b"utterance_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpeechPaused: _TypeAlias = SpeechPaused  # noqa: Y015
+
+@_typing.final
+class SpeechResumed(_message.Message):
+    """SpeechResumed says that the speaker went on after a SpeechPaused: what was
+    begun for the text at that pause is void.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UTTERANCE_ID_FIELD_NUMBER: _builtins.int
+    utterance_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        utterance_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["utterance_id", b"utterance_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpeechResumed: _TypeAlias = SpeechResumed  # noqa: Y015
 
 @_typing.final
 class SpeechStarted(_message.Message):
@@ -321,6 +389,7 @@ class Transcript(_message.Message):
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     START_OFFSET_FIELD_NUMBER: _builtins.int
     END_OFFSET_FIELD_NUMBER: _builtins.int
+    IS_AT_PAUSE_FIELD_NUMBER: _builtins.int
     utterance_id: _builtins.str
     text: _builtins.str
     """The whole utterance so far, not a delta."""
@@ -331,6 +400,10 @@ class Transcript(_message.Message):
     """Detected or requested, BCP-47."""
     confidence: _builtins.float
     """In [0, 1]; absent when the model gives none."""
+    is_at_pause: _builtins.bool
+    """The text at a pause, in the quality of a final transcript: if the silence
+    lasts, the final one says the same.
+    """
     @_builtins.property
     def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___Word]: ...
     @_builtins.property
@@ -349,10 +422,11 @@ class Transcript(_message.Message):
         confidence: _builtins.float | None = ...,
         start_offset: _duration_pb2.Duration | None = ...,
         end_offset: _duration_pb2.Duration | None = ...,
+        is_at_pause: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "end_offset", b"end_offset", "start_offset", b"start_offset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "end_offset", b"end_offset", "is_final", b"is_final", "language_code", b"language_code", "stable_length_bytes", b"stable_length_bytes", "start_offset", b"start_offset", "text", b"text", "utterance_id", b"utterance_id", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "end_offset", b"end_offset", "is_at_pause", b"is_at_pause", "is_final", b"is_final", "language_code", b"language_code", "stable_length_bytes", b"stable_length_bytes", "start_offset", b"start_offset", "text", b"text", "utterance_id", b"utterance_id", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015
