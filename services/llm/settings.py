@@ -1,9 +1,10 @@
 """The flags of the LLM service."""
 
+import re
 from typing import Any, ClassVar, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.common.settings import ServerSettings
 from services.llm.weights import EMBEDDED, display_name
@@ -11,12 +12,15 @@ from services.llm.weights import EMBEDDED, display_name
 DEFAULT_MODELS = {"transformers": "Qwen/Qwen3-4B-Instruct-2507", "fake": "fake"}
 _SHARED: dict[str, Any] = {"group": "every backend"}
 _LOCAL: dict[str, Any] = {"group": "local backends (transformers)"}
+_API: dict[str, Any] = {"group": "API backends (responses-api, chat-completions)"}
 _CONVERSATIONS: dict[str, Any] = {"group": "conversations"}
 _FAKE: dict[str, Any] = {"group": "fake backend"}
 FAKE_ANSWER = (
     "This is the fake language model, it understands nothing at all. It answers every question with these same words. "
     "They come at the pace that its flags set. Choose another backend to hear a real answer."
 )
+_URL = re.compile(r"https?://[^/?#@\s]+(/[^?#\s]*)?")
+_WORD = re.compile(r"[\w-]*", re.ASCII)
 
 
 class LlmSettings(ServerSettings):
@@ -121,6 +125,56 @@ class LlmSettings(ServerSettings):
         False, description="run code that comes with a model's files", json_schema_extra=_LOCAL
     )
 
+    responses_api_api_key: SecretStr | None = Field(
+        None,
+        description="the provider's key; better given by environment or file than here, where `ps` shows it",
+        json_schema_extra={**_API, "default_text": "OPENAI_API_KEY of the environment; a loopback URL needs none"},
+    )
+    responses_api_base_url: str = Field(
+        "",
+        description="where the API is, with its version: https://router.huggingface.co/v1, http://127.0.0.1:8080/v1",
+        json_schema_extra={**_API, "default_text": "OpenAI"},
+    )
+    responses_api_stream: bool = Field(
+        True, description="False: wait for the whole answer, then emit it the same way", json_schema_extra=_API
+    )
+    responses_api_disable_thinking: bool = Field(
+        True,
+        description="ask for no thinking (chat_template_kwargs.enable_thinking), at providers other than OpenAI",
+        json_schema_extra=_API,
+    )
+    responses_api_reasoning_effort: str = Field(
+        "",
+        description="how much to think, in the provider's own words; wins over --responses_api_disable_thinking",
+        json_schema_extra={**_API, "default_text": "the provider's"},
+    )
+    responses_api_connect_timeout_s: float = Field(
+        5, gt=0, allow_inf_nan=False, description="seconds to connect, for each try", json_schema_extra=_API
+    )
+    responses_api_first_token_timeout_s: float = Field(
+        20,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds until the first token, retries included",
+        json_schema_extra=_API,
+    )
+    responses_api_idle_timeout_s: float = Field(
+        10, gt=0, allow_inf_nan=False, description="seconds from token to token", json_schema_extra=_API
+    )
+    responses_api_request_timeout_s: float = Field(
+        120, gt=0, allow_inf_nan=False, description="seconds for the whole answer", json_schema_extra=_API
+    )
+    responses_api_max_retries: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="further tries after a failure that may pass; none once a token has come",
+        json_schema_extra=_API,
+    )
+    responses_api_max_parallel: int = Field(
+        256, ge=1, le=10_000, description="answers asked for at a time; more requests wait", json_schema_extra=_API
+    )
+
     conversation_ttl_s: float = Field(
         3600,
         gt=0,
@@ -157,6 +211,22 @@ class LlmSettings(ServerSettings):
             else:
                 own[name] = value
         return {**own, "generation_options": options}
+
+    @field_validator("responses_api_base_url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        if value and not _URL.fullmatch(value):
+            raise ValueError(
+                "must be an http or https URL without user, query and fragment, such as http://host:8000/v1"
+            )
+        return value
+
+    @field_validator("responses_api_reasoning_effort")
+    @classmethod
+    def _check_effort(cls, value: str) -> str:
+        if not _WORD.fullmatch(value):
+            raise ValueError("must be one word, such as none, minimal, low, medium or high")
+        return value
 
     @model_validator(mode="after")
     def _check_sampling(self) -> "LlmSettings":
