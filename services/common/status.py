@@ -1,6 +1,7 @@
 """The one table between Parley's exceptions and gRPC statuses, read in both directions."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -15,6 +16,8 @@ INTERNAL_MESSAGE = "internal error; the server's log has the details"
 _LONGEST_MESSAGE = 250
 """Characters. A message may quote the request; statuses travel in headers, where 16 KiB (of which a message takes up to
 17 bytes a character) make the whole call fail."""
+_UNHEALTHY = "backend unhealthy"
+"""How gRPC's own status ends where a server is there but its health is not SERVING."""
 
 # Subclasses before their bases: the first match counts, in both directions.
 STATUS_CODES: tuple[tuple[type[errors.ParleyError], grpc.StatusCode], ...] = (
@@ -25,6 +28,15 @@ STATUS_CODES: tuple[tuple[type[errors.ParleyError], grpc.StatusCode], ...] = (
     (errors.UnavailableError, grpc.StatusCode.UNAVAILABLE),
     (errors.UpstreamTimeoutError, grpc.StatusCode.DEADLINE_EXCEEDED),
 )
+_NO_RETRY = ("grpc-retry-pushback-ms", "-1")
+"""Tells the caller's transport (gRFC A6) that another replica will not do better: all share what is behind them."""
+
+
+@dataclass(frozen=True)
+class _Status(grpc.Status):
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
 
 
 def code_of(error: errors.ParleyError) -> grpc.StatusCode:
@@ -47,7 +59,10 @@ def to_status(error: errors.ParleyError) -> grpc.Status:
         delay.FromNanoseconds(round(error.retry_after_s * 1e9))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     message = f"{error.field}: {message}" if error.field else message
-    return rpc_status.to_status(status_pb2.Status(code=code_of(error).value[0], message=message, details=details))
+    status = rpc_status.to_status(status_pb2.Status(code=code_of(error).value[0], message=message, details=details))
+    if isinstance(error, errors.UpstreamError):
+        return _Status(status.code, status.details, (*status.trailing_metadata, _NO_RETRY))
+    return status
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.ParleyError:
@@ -74,6 +89,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.ParleyError:
     if not reason:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.UpstreamTimeoutError("did not answer in time", retry_after_s=1.0)
+        if code is grpc.StatusCode.UNAVAILABLE and message.endswith(_UNHEALTHY):
+            return errors.ModelLoadingError("loading its model, or shutting down", retry_after_s=1.0)
         if code is grpc.StatusCode.UNAVAILABLE:
             return errors.UpstreamError("is not reachable", retry_after_s=1.0)
         return errors.UpstreamError(f"failed with {code.name}")
