@@ -7,6 +7,8 @@ from services.common.server import Service
 from services.llm import backends
 from services.llm.conversation.conversations import Conversations
 from services.llm.conversation.memory import MemoryStore
+from services.llm.images.images import Images
+from services.llm.images.limits import ImageLimits
 from services.llm.servicer import ConversationServicer, LanguageModelServicer
 from services.llm.settings import LlmSettings
 from services.llm.turns import TurnDefaults, Turns
@@ -28,6 +30,18 @@ class LlmService(Service):
         self._conversations = Conversations(
             self._store, chat_size=settings.chat_size, held_ttl_s=settings.held_response_ttl_s
         )
+        self._images = Images(
+            ImageLimits(
+                settings.image_max_bytes,
+                settings.image_max_pixels,
+                settings.image_max_per_request,
+                settings.image_cache_bytes,
+                settings.image_fetch_timeout_s,
+                settings.image_allow_urls,
+                settings.image_allow_http,
+                settings.image_allow_private_hosts,
+            )
+        )
         self._models = LanguageModelServicer(self._backend)
 
     async def load(self) -> None:
@@ -42,13 +56,16 @@ class LlmService(Service):
             max_input_chars=settings.llm_max_input_chars,
             max_waiting=settings.llm_max_waiting,
         )
-        self._models.turns = Turns(self._backend, self._conversations, defaults)
+        self._models.turns = Turns(self._backend, self._conversations, defaults, self._images)
 
     def register(self, server: grpc.aio.Server) -> None:
         llm_service_pb2_grpc.add_LanguageModelServiceServicer_to_server(self._models, server)
-        servicer = ConversationServicer(self._backend, self._conversations, self._settings.llm_max_input_chars)
+        servicer = ConversationServicer(
+            self._backend, self._conversations, self._settings.llm_max_input_chars, self._images
+        )
         conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(servicer, server)
 
     async def aclose(self) -> None:
+        await self._images.aclose()
         await self._backend.aclose()
         await self._store.aclose()

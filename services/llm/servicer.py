@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -11,7 +12,9 @@ from services.common import logs
 from services.common.errors import InvalidArgumentError
 from services.llm import checks, convert
 from services.llm.backends.base import Backend
-from services.llm.conversation.conversations import Conversations
+from services.llm.conversation.conversations import Conversations, new_id
+from services.llm.domain import Message
+from services.llm.images.images import Images, has_images
 from services.llm.turns import Turns
 
 
@@ -51,10 +54,11 @@ class LanguageModelServicer(llm_service_pb2_grpc.LanguageModelServiceServicer):
 class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServicer):
     """Histories. `max_input_chars` bounds the text of one request."""
 
-    def __init__(self, backend: Backend, conversations: Conversations, max_input_chars: int) -> None:
+    def __init__(self, backend: Backend, conversations: Conversations, max_input_chars: int, images: Images) -> None:
         self._backend = backend
         self._conversations = conversations
         self._max_input_chars = max_input_chars
+        self._images = images
 
     async def CreateConversation(
         self,
@@ -69,6 +73,7 @@ class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServ
         checks.check_length((), config.instructions, self._max_input_chars, "config.instructions")
         checks.check_length(messages, None, self._max_input_chars)
         checks.check_tools(config.tools or (), self._backend.capabilities, "config.tools.tools")
+        messages = await self._with_images(messages)
         conversation = await self._conversations.create(config, messages, request.conversation_id)
         return conversation_service_pb2.CreateConversationResponse(
             conversation=convert.conversation_message(conversation, self._conversations.ttl_s)
@@ -92,6 +97,7 @@ class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServ
             raise InvalidArgumentError("is required", field="messages")
         checks.check_messages(messages, self._backend.capabilities)
         checks.check_length(messages, None, self._max_input_chars)
+        messages = await self._with_images(messages)
         stored = await self._conversations.append(request.conversation_id, messages)
         return conversation_service_pb2.AppendMessagesResponse(
             messages=[convert.message_message(message) for message in stored]
@@ -120,3 +126,13 @@ class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServ
         """Forget a history."""
         await self._conversations.delete(request.conversation_id)
         return conversation_service_pb2.DeleteConversationResponse()
+
+    async def _with_images(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The messages, whose images have been loaded under their ids: who sends one that cannot be had learns it now,
+        and the turn that follows finds it ready.
+        """
+        if not has_images(messages):
+            return messages
+        messages = tuple(replace(message, id=new_id("msg")) for message in messages)
+        await self._images.load(messages)
+        return messages

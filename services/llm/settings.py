@@ -13,6 +13,7 @@ DEFAULT_MODELS = {"transformers": "Qwen/Qwen3-4B-Instruct-2507", "fake": "fake"}
 _SHARED: dict[str, Any] = {"group": "every backend"}
 _LOCAL: dict[str, Any] = {"group": "local backends (transformers)"}
 _API: dict[str, Any] = {"group": "API backends (responses-api, chat-completions)"}
+_IMAGES: dict[str, Any] = {"group": "images"}
 _CONVERSATIONS: dict[str, Any] = {"group": "conversations"}
 _FAKE: dict[str, Any] = {"group": "fake backend"}
 FAKE_ANSWER = (
@@ -123,6 +124,38 @@ class LlmSettings(ServerSettings):
     )
     llm_trust_remote_code: bool = Field(
         False, description="run code that comes with a model's files", json_schema_extra=_LOCAL
+    )
+    llm_is_vlm: bool = Field(
+        False, description="the model sees images, too (transformers alone)", json_schema_extra=_LOCAL
+    )
+
+    image_max_per_request: int = Field(
+        8,
+        ge=1,
+        description="images that a request may bring, and that the model sees at a time: the latest",
+        json_schema_extra=_IMAGES,
+    )
+    image_max_bytes: int = Field(8 << 20, ge=1, description="bytes of an image at most", json_schema_extra=_IMAGES)
+    image_max_pixels: int = Field(
+        36_000_000, ge=1, description="width times height of an image at most", json_schema_extra=_IMAGES
+    )
+    image_cache_bytes: int = Field(
+        64 << 20,
+        ge=0,
+        description="bytes of images kept for later turns of their conversations",
+        json_schema_extra=_IMAGES,
+    )
+    image_allow_urls: bool = Field(True, description="fetch images from URLs", json_schema_extra=_IMAGES)
+    image_allow_http: bool = Field(
+        False, description="fetch images from http URLs, too, not from https ones alone", json_schema_extra=_IMAGES
+    )
+    image_allow_private_hosts: bool = Field(
+        False,
+        description="fetch images from private, loopback and link-local addresses, too",
+        json_schema_extra=_IMAGES,
+    )
+    image_fetch_timeout_s: float = Field(
+        5.0, gt=0, description="seconds to fetch an image, redirects and all", json_schema_extra=_IMAGES
     )
 
     responses_api_api_key: SecretStr | None = Field(

@@ -26,6 +26,7 @@ from services.llm.domain import (
     TurnOutput,
     TurnRequest,
 )
+from services.llm.images.images import Images, has_images
 from services.llm.languages import reply_request
 from services.llm.relay import Relay
 from services.llm.speech.segments import Segmenter
@@ -51,12 +52,22 @@ class TurnDefaults:
 
 
 class Turns:
-    """Runs turns on one backend; as many at a time as it can work on, the others wait their turn."""
+    """Runs turns on one backend; as many at a time as it can work on, the others wait their turn.
 
-    def __init__(self, backend: Backend, conversations: Conversations, defaults: TurnDefaults) -> None:
+    Args:
+        backend: a loaded one.
+        conversations: the histories.
+        defaults: what the flags say.
+        images: loads the images of a context; None where the backend takes none.
+    """
+
+    def __init__(
+        self, backend: Backend, conversations: Conversations, defaults: TurnDefaults, images: Images | None = None
+    ) -> None:
         self._backend = backend
         self._conversations = conversations
         self._defaults = defaults
+        self._images = images
         self._admission = AdmissionQueue(
             "generations", running=backend.capabilities.parallel, waiting=defaults.max_waiting
         )
@@ -73,6 +84,7 @@ class Turns:
         async with self._history(asked, response_id) as (conversation, messages, running):
             request = self._request(asked, conversation, messages)
             self._backend.check(request)
+            request = await self._with_images(request, len(running.asked if running else asked.messages))
             turn = Turn(self._segmenter(asked))
             relay = Relay(DELTA_HOLD_S if asked.speech_segments else 0.0)
             with logs.ids(response_id=response_id, conversation_id=asked.conversation_id):
@@ -104,7 +116,8 @@ class Turns:
         if not self._backend.capabilities.prefill:
             return 0
         history = conversation.messages if conversation else ()
-        return await self._backend.prefill(self._request(asked, conversation, history + messages))
+        request = self._request(asked, conversation, history + messages)
+        return await self._backend.prefill(await self._with_images(request, len(messages)))
 
     def _check(self, asked: TurnRequest) -> None:
         capabilities = self._backend.capabilities
@@ -143,6 +156,12 @@ class Turns:
             asked.tool_choice,
             asked.options,
         )
+
+    async def _with_images(self, request: GenerationRequest, new: int) -> GenerationRequest:
+        """The request with its images as bytes; the last `new` messages are the client's."""
+        if self._images is None or not has_images(request.messages):
+            return request
+        return replace(request, messages=await self._images.load(request.messages, new))
 
     def _segmenter(self, asked: TurnRequest) -> Segmenter | None:
         if not asked.speech_segments:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from services.common.errors import ContextLengthError, StartupError
 from services.llm.backends.base import Backend, Capabilities
 from services.llm.backends.stop_strings import StopStrings
-from services.llm.domain import BackendEvent, Finished, FinishReason, GenerationRequest, TextDelta, Usage
+from services.llm.domain import (
+    BackendEvent,
+    Finished,
+    FinishReason,
+    GenerationRequest,
+    ImagePart,
+    Message,
+    TextDelta,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from services.llm.settings import LlmSettings
@@ -30,7 +39,11 @@ class FakeBackend(Backend):
         self._max_tokens = settings.llm_gen_max_new_tokens
         self._options = settings.generation_options
         self._capabilities = Capabilities(
-            settings.model, "fake", context_length_tokens=_CONTEXT_TOKENS, parallel=_PARALLEL
+            settings.model,
+            "fake",
+            context_length_tokens=_CONTEXT_TOKENS,
+            images=settings.llm_is_vlm,
+            parallel=_PARALLEL,
         )
 
     @property
@@ -42,7 +55,7 @@ class FakeBackend(Backend):
             raise StartupError(f"--llm_gen_{name}: the fake backend has no such parameter")
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[BackendEvent, None]:
-        received = " | ".join(f"{message.role.value}: {message.text}" for message in request.messages)
+        received = " | ".join(f"{message.role.value}: {_shown(message)}" for message in request.messages)
         input_tokens = len(received.split())
         if input_tokens > _CONTEXT_TOKENS:
             raise ContextLengthError(
@@ -76,3 +89,9 @@ class FakeBackend(Backend):
 
     async def aclose(self) -> None:
         return None
+
+
+def _shown(message: Message) -> str:
+    """A message's text, after a word for each of its images."""
+    images = (part for part in message.content if isinstance(part, ImagePart))
+    return "".join(f"[{image.media_type} of {len(image.data)} bytes] " for image in images) + message.text
