@@ -5,7 +5,7 @@ from parley.agent.v1 import agent_service_pb2, agent_service_pb2_grpc
 
 from orchestrator.servicer import VoiceAgentServicer
 from orchestrator.settings import OrchestratorSettings
-from orchestrator.stages import Stages, connect
+from orchestrator.stages import Services, connect
 from services.common import server
 from services.common.admission import AdmissionQueue
 from services.common.settings import load_or_exit
@@ -19,16 +19,14 @@ class Orchestrator(server.Service):
 
     def __init__(self, settings: OrchestratorSettings) -> None:
         self._settings = settings
-        self._stages: Stages | None = None
+        self._services: Services | None = None
 
     def register(self, grpc_server: grpc.aio.Server) -> None:
         """Connect to the services and add the servicer."""
         settings = self._settings
-        self._stages = connect(
-            settings.stt_target, settings.llm_target, settings.tts_target, settings.response_timeout_s
-        )
+        self._services = connect(settings)
         sessions = AdmissionQueue("sessions", running=settings.max_sessions, waiting=0, retry_after_s=5.0)
-        servicer = VoiceAgentServicer(self._stages, sessions, settings.response_timeout_s)
+        servicer = VoiceAgentServicer(self._services, sessions, settings.response_timeout_s)
         agent_service_pb2_grpc.add_VoiceAgentServiceServicer_to_server(servicer, grpc_server)
 
     async def load(self) -> None:
@@ -36,8 +34,8 @@ class Orchestrator(server.Service):
 
     async def aclose(self) -> None:
         """Close the connections to the services."""
-        if self._stages is not None:
-            await self._stages.aclose()
+        if self._services is not None:
+            await self._services.aclose()
 
 
 def main() -> None:

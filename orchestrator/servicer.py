@@ -16,7 +16,7 @@ from orchestrator.convert import converse_response, merge_config, respond_reques
 from orchestrator.domain import Failure, SessionConfig
 from orchestrator.live import LiveSession
 from orchestrator.single import respond
-from orchestrator.stages import Stages
+from orchestrator.stages import Services
 from services.common import logs
 from services.common.admission import AdmissionQueue
 from services.common.errors import InvalidArgumentError, ParleyError
@@ -29,8 +29,8 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
     """See the contract; `sessions` bounds how many clients are served at a time."""
 
-    def __init__(self, stages: Stages, sessions: AdmissionQueue, response_timeout_s: float) -> None:
-        self._stages = stages
+    def __init__(self, services: Services, sessions: AdmissionQueue, response_timeout_s: float) -> None:
+        self._services = services
         self._sessions = sessions
         self._response_timeout_s = response_timeout_s
 
@@ -45,7 +45,7 @@ class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
             config, conversation_id = _opening(first)
             session_id = _new_id("session")
             with logs.ids(session_id=session_id, conversation_id=conversation_id):
-                session = LiveSession(self._stages, session_id, config, self._response_timeout_s)
+                session = LiveSession(self._services.for_session(), session_id, config, self._response_timeout_s)
                 await session.open(conversation_id)
                 log.info("session opened", extra={"conversation_id": session.conversation_id})
                 reader = asyncio.create_task(_read(request_iterator, session))
@@ -65,7 +65,9 @@ class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
         turn = respond_request(request)
         async with self._sessions.admit():
             with logs.ids(session_id=_new_id("session"), conversation_id=turn.conversation_id):
-                async with contextlib.aclosing(respond(self._stages, turn, self._response_timeout_s)) as events:
+                async with contextlib.aclosing(
+                    respond(self._services.for_session(), turn, self._response_timeout_s)
+                ) as events:
                     async for event in events:
                         yield respond_response(event)
 

@@ -16,6 +16,17 @@ class OrchestratorSettings(ServerSettings):
     stt_target: str = Field("127.0.0.1:50051", description="speech-to-text service", json_schema_extra=_STAGES)
     llm_target: str = Field("127.0.0.1:50052", description="language model service", json_schema_extra=_STAGES)
     tts_target: str = Field("127.0.0.1:50053", description="text-to-speech service", json_schema_extra=_STAGES)
+    llm_fallback_target: str = Field(
+        "",
+        description="language model service that answers where the first is down, or slow to its first token",
+        json_schema_extra={**_STAGES, "default_text": "none"},
+    )
+    llm_first_token_timeout_s: float = Field(
+        5.0,
+        gt=0,
+        description="seconds without a first token after which the fallback is asked instead",
+        json_schema_extra=_STAGES,
+    )
     response_timeout_s: float = Field(
         120.0, gt=0, description="seconds after which a response that has not ended fails", json_schema_extra=_LIMITS
     )

@@ -43,6 +43,8 @@ async def respond(stages: Stages, turn: SingleTurn, timeout_s: float) -> AsyncGe
     """
     begun = time.monotonic()
     await stages.check_names(turn.config)
+    if turn.conversation_id:
+        await stages.llm.check_conversation(turn.conversation_id)
     text, language_code, heard = turn.text, turn.config.language_code, Heard(begun)
     if turn.audio is not None:
         text = ""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import grpc
 
 from orchestrator.domain import SessionConfig
+from orchestrator.settings import OrchestratorSettings
+from orchestrator.stages.failover import FailoverLanguageModel
 from orchestrator.stages.language_model import LanguageModel
 from orchestrator.stages.speech_to_text import SpeechToText
 from orchestrator.stages.text_to_speech import TextToSpeech
@@ -13,12 +15,11 @@ from services.common.channel import open_channel
 
 @dataclass(frozen=True)
 class Stages:
-    """The three services; connections are made at the first call and kept."""
+    """The three services, as one session sees them."""
 
     stt: SpeechToText
-    llm: LanguageModel
+    llm: FailoverLanguageModel
     tts: TextToSpeech
-    channels: tuple[grpc.aio.Channel, ...]
 
     async def check_names(self, config: SessionConfig) -> None:
         """Raise NotFoundError for a voice or model that the services do not have; asks only for those that are set."""
@@ -26,18 +27,42 @@ class Stages:
         await self.stt.check_model(config.stt_model)
         await self.llm.check_model(config.llm_model)
 
+
+@dataclass(frozen=True)
+class Services:
+    """The services of all sessions; connections are made at the first call and kept.
+
+    `llm_fallback` answers where `llm` fails, or has not begun after `llm_first_token_timeout_s` seconds.
+    """
+
+    stt: SpeechToText
+    llm: LanguageModel
+    tts: TextToSpeech
+    llm_fallback: LanguageModel | None
+    llm_first_token_timeout_s: float
+    channels: tuple[grpc.aio.Channel, ...]
+
+    def for_session(self) -> Stages:
+        """The same for one session, whose history goes where its turns go."""
+        llm = FailoverLanguageModel(self.llm, self.llm_fallback, self.llm_first_token_timeout_s)
+        return Stages(self.stt, llm, self.tts)
+
     async def aclose(self) -> None:
         """Close the connections."""
         for channel in self.channels:
             await channel.close()
 
 
-def connect(stt_target: str, llm_target: str, tts_target: str, response_timeout_s: float) -> Stages:
-    """Clients of the services at these gRPC targets; no call outlasts the timeout (but for live recognition)."""
-    stt, llm, tts = (open_channel(target) for target in (stt_target, llm_target, tts_target))
-    return Stages(
-        SpeechToText(stt, response_timeout_s),
-        LanguageModel(llm, response_timeout_s),
-        TextToSpeech(tts, response_timeout_s),
-        (stt, llm, tts),
+def connect(settings: OrchestratorSettings) -> Services:
+    """Clients of the services at their gRPC targets; no call outlasts the timeout (but for live recognition)."""
+    timeout_s = settings.response_timeout_s
+    stt, llm, tts = (open_channel(target) for target in (settings.stt_target, settings.llm_target, settings.tts_target))
+    fallback = open_channel(settings.llm_fallback_target) if settings.llm_fallback_target else None
+    return Services(
+        SpeechToText(stt, timeout_s),
+        LanguageModel(llm, timeout_s),
+        TextToSpeech(tts, timeout_s),
+        None if fallback is None else LanguageModel(fallback, timeout_s),
+        settings.llm_first_token_timeout_s,
+        (stt, llm, tts) if fallback is None else (stt, llm, tts, fallback),
     )

@@ -90,22 +90,27 @@ class LanguageModel:
                 usage = response.completed.usage if response.completed.HasField("usage") else None
                 yield GenerationCompleted(response.completed.finish_reason in _CUT_SHORT, usage)
 
-    async def create_conversation(self) -> str:
-        """Start a history; returns its id."""
-        request = conversation_service_pb2.CreateConversationRequest()
+    async def create_conversation(self, conversation_id: str = "", messages: tuple[chat_pb2.Message, ...] = ()) -> str:
+        """Start a history, or go on here with one; returns its id.
+
+        Raises:
+            InvalidArgumentError: the id is taken.
+        """
+        request = conversation_service_pb2.CreateConversationRequest(conversation_id=conversation_id, messages=messages)
         with explained(NAME):
             response = await self._conversations.CreateConversation(request, metadata=id_metadata())
         return response.conversation.id
 
-    async def check_conversation(self, conversation_id: str) -> None:
-        """Raise ConversationNotFoundError where there is no such conversation."""
+    async def messages(self, conversation_id: str) -> tuple[chat_pb2.Message, ...]:
+        """The history, oldest first. Raises ConversationNotFoundError where there is no such conversation."""
         request = conversation_service_pb2.GetConversationRequest(conversation_id=conversation_id)
         with explained(NAME):
-            await self._conversations.GetConversation(request, metadata=id_metadata())
+            response = await self._conversations.GetConversation(request, metadata=id_metadata())
+        return tuple(response.conversation.messages)
 
-    async def append_message(self, conversation_id: str, message: chat_pb2.Message) -> None:
-        """Add a message to the history without generating."""
-        request = conversation_service_pb2.AppendMessagesRequest(conversation_id=conversation_id, messages=[message])
+    async def append_messages(self, conversation_id: str, messages: tuple[chat_pb2.Message, ...]) -> None:
+        """Add messages to the history without generating."""
+        request = conversation_service_pb2.AppendMessagesRequest(conversation_id=conversation_id, messages=messages)
         with explained(NAME):
             await self._conversations.AppendMessages(request, metadata=id_metadata())
 
@@ -116,6 +121,21 @@ class LanguageModel:
         )
         with explained(NAME):
             await self._conversations.CommitResponse(request, metadata=id_metadata())
+
+    async def discard_response(self, conversation_id: str, response_id: str) -> None:
+        """Settle a held response that nobody heard: it, and the turn that asked for it, leave no trace."""
+        request = conversation_service_pb2.DiscardResponseRequest(
+            conversation_id=conversation_id, response_id=response_id
+        )
+        with explained(NAME):
+            await self._conversations.DiscardResponse(request, metadata=id_metadata())
+
+    async def prefill(self, conversation_id: str) -> int:
+        """Make the model ready for the next turn of a conversation; returns the tokens that it needs not read then."""
+        request = llm_service_pb2.PrefillRequest(conversation_id=conversation_id)
+        with explained(NAME):
+            response = await self._stub.Prefill(request, timeout=self._timeout_s, metadata=id_metadata())
+        return response.prefilled_tokens
 
     async def check_model(self, name: str) -> None:
         """Raise ModelNotFoundError for a name that the service does not have; empty is its default."""

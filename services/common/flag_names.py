@@ -18,6 +18,8 @@ FLAG_NAMES: frozenset[str] = frozenset(
         # Orchestrator
         "stt_target",
         "llm_target",
+        "llm_fallback_target",
+        "llm_first_token_timeout_s",
         "tts_target",
         "response_timeout_s",
         "max_sessions",

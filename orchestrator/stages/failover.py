@@ -1,0 +1,293 @@
+"""The language model of one session, wherever it is: the first service, or the fallback while the first one fails.
+
+A session keeps the history of its conversation itself (the last `KEPT_MESSAGES` messages), so that a turn can go to a
+service that has never heard of it: the conversation is created there, under the same id and with the same messages, and
+what was said elsewhere meanwhile is added when the session comes back. The same history saves a session whose service
+has forgotten it, as one that keeps conversations in memory does when it is restarted.
+
+A turn goes elsewhere only while nothing of its answer has reached the session.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from parley.common.v1 import chat_pb2
+
+from orchestrator.domain import SessionConfig
+from orchestrator.stages.language_model import GenerationEvent, GenerationStarted, LanguageModel, Prompt
+from services.common.errors import (
+    ConversationNotFoundError,
+    InvalidArgumentError,
+    OverloadedError,
+    ParleyError,
+    UnavailableError,
+    UpstreamTimeoutError,
+    UpstreamUnauthenticatedError,
+)
+
+log = logging.getLogger(__name__)
+ResultT = TypeVar("ResultT")
+
+KEPT_MESSAGES = 200
+RETURN_AFTER_S = 30.0
+"""A service that failed is tried again after so long."""
+_ELSEWHERE = (UnavailableError, OverloadedError, UpstreamTimeoutError, UpstreamUnauthenticatedError)
+"""Failures of a service, not of a request: another service may do better."""
+
+
+@dataclass
+class _Service:
+    """One language model service, and how much of the history it has; None: it has no such conversation."""
+
+    model: LanguageModel
+    has: int | None = None
+    avoid_until: float = 0.0
+
+
+@dataclass
+class _Answer:
+    """A turn that is held by a service: what to keep of it once it is settled."""
+
+    service: _Service
+    asked: tuple[chat_pb2.Message, ...]
+    text: list[str] = field(default_factory=list)
+    calls: list[chat_pb2.ToolCall] = field(default_factory=list)
+
+
+class FailoverLanguageModel:
+    """Does what `LanguageModel` does, for one session.
+
+    Args:
+        first: the service that answers where it can.
+        fallback: the one to go to otherwise; None where there is no other.
+        first_token_timeout_s: a service that has not begun its answer by then is too slow, where there is another.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        first: LanguageModel,
+        fallback: LanguageModel | None,
+        first_token_timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._services = [_Service(model) for model in (first, fallback) if model is not None]
+        self._first_token_timeout_s = first_token_timeout_s
+        self._clock = clock
+        self._conversation_id = ""
+        self._history: list[chat_pb2.Message] = []
+        self._forgotten = 0  # messages of the history that are no longer kept
+        self._answers: dict[str, _Answer] = {}
+
+    async def create_conversation(self) -> str:
+        """Start a history; returns its id."""
+
+        async def create(service: _Service) -> str:
+            return await service.model.create_conversation()
+
+        service, self._conversation_id = await self._anywhere(create)
+        service.has = 0
+        return self._conversation_id
+
+    async def check_conversation(self, conversation_id: str) -> None:
+        """Go on with a conversation; raises ConversationNotFoundError where there is no such."""
+
+        async def read(service: _Service) -> tuple[chat_pb2.Message, ...]:
+            return await service.model.messages(conversation_id)
+
+        service, messages = await self._anywhere(read)
+        self._conversation_id = conversation_id
+        self._remember(messages)
+        service.has = self._total
+
+    async def check_model(self, name: str) -> None:
+        """Raise ModelNotFoundError for a name that the first service does not have; empty is its default."""
+        await self._services[0].model.check_model(name)
+
+    async def append_message(self, conversation_id: str, message: chat_pb2.Message) -> None:
+        """Add a message to the history without generating."""
+
+        async def append(service: _Service) -> None:
+            await self._in_place(service, lambda: service.model.append_messages(conversation_id, (message,)))
+
+        service, _ = await self._anywhere(append)
+        self._remember((message,))
+        service.has = self._total
+
+    async def prefill(self, conversation_id: str) -> int:
+        """Make the service that will answer ready for the next turn; returns the tokens that it need not read then."""
+        return await self._in_order()[0].model.prefill(conversation_id)
+
+    async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
+        """One model turn, on the first service that begins to answer.
+
+        Raises:
+            ParleyError: of the last service that was tried.
+        """
+        services = self._in_order()
+        for service in services:
+            last = service is services[-1]
+            try:
+                timeout_s = None if last else self._first_token_timeout_s
+                begun, events = await self._begin(service, config, prompt, timeout_s)
+                break
+            except _ELSEWHERE as error:
+                if last:
+                    raise
+                self._avoid(service, error)
+        answer = _Answer(service, prompt.messages)
+        async with contextlib.aclosing(events):
+            for event in begun:
+                yield self._seen(event, answer)
+            async for event in events:
+                yield self._seen(event, answer)
+
+    async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:
+        """Settle a held response: what the user heard of it, or None for all of it."""
+        answer = self._answers.pop(response_id, None)
+        if answer is None:
+            return
+        said = "".join(answer.text) if heard_text is None else heard_text
+        complete = answer.service.has == self._total
+        self._remember(answer.asked)
+        if said or answer.calls:
+            content = [chat_pb2.ContentPart(text=said)] if said else []
+            self._remember((chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, content=content, tool_calls=answer.calls),))
+        try:
+            await answer.service.model.commit_response(conversation_id, response_id, heard_text)
+        except (*_ELSEWHERE, ConversationNotFoundError) as error:
+            # The history is safe here, and is put where the next turn goes.
+            answer.service.has = None
+            log.warning("history is kept here for now", extra={"error": str(error)})
+            return
+        if complete:
+            answer.service.has = self._total
+
+    async def discard_response(self, conversation_id: str, response_id: str) -> None:
+        """Settle a held response that nobody heard: it, and the turn that asked for it, leave no trace."""
+        answer = self._answers.pop(response_id, None)
+        if answer is not None:
+            await answer.service.model.discard_response(conversation_id, response_id)
+
+    @property
+    def _total(self) -> int:
+        """Messages of the whole history."""
+        return self._forgotten + len(self._history)
+
+    def _remember(self, messages: tuple[chat_pb2.Message, ...]) -> None:
+        self._history += messages
+        over = max(0, len(self._history) - KEPT_MESSAGES)
+        while over and over < len(self._history) and self._history[over].role != chat_pb2.ROLE_USER:
+            over += 1  # a tool call and its output go together
+        del self._history[:over]
+        self._forgotten += over
+
+    def _in_order(self) -> list[_Service]:
+        """The services to try: those that failed of late come last."""
+        now = self._clock()
+        return sorted(self._services, key=lambda service: max(0.0, service.avoid_until - now))
+
+    def _avoid(self, service: _Service, error: ParleyError) -> None:
+        service.avoid_until = self._clock() + RETURN_AFTER_S
+        log.warning("language model fails, the fallback answers", extra={"error": str(error)})
+
+    def _seen(self, event: GenerationEvent, answer: _Answer) -> GenerationEvent:
+        if isinstance(event, GenerationStarted) and self._conversation_id:
+            self._answers[event.response_id] = answer
+        elif isinstance(event, str):
+            answer.text.append(event)
+        elif isinstance(event, chat_pb2.ToolCall):
+            answer.calls.append(event)
+        return event
+
+    async def _begin(
+        self, service: _Service, config: SessionConfig, prompt: Prompt, timeout_s: float | None
+    ) -> tuple[list[GenerationEvent], AsyncGenerator[GenerationEvent, None]]:
+        """Ask a service for the turn, and wait for the first of its answer."""
+        if service is not self._services[0]:
+            config = replace(config, llm_model="")  # a name of the first service's
+
+        async def begin() -> tuple[list[GenerationEvent], AsyncGenerator[GenerationEvent, None]]:
+            events = service.model.generate(config, prompt)
+            return await _first_events(events, timeout_s), events
+
+        return await (self._in_place(service, begin) if prompt.conversation_id else begin())
+
+    async def _anywhere(self, act: Callable[[_Service], Awaitable[ResultT]]) -> tuple[_Service, ResultT]:
+        """Do this at the first service that can."""
+        *others, last = self._in_order()
+        for service in others:
+            try:
+                return service, await act(service)
+            except _ELSEWHERE as error:
+                self._avoid(service, error)
+        return last, await act(last)
+
+    async def _in_place(self, service: _Service, act: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Do this where the service has the whole history; once more where it turns out to have forgotten it."""
+        if service.has != self._total:
+            await self._place(service)
+        try:
+            return await act()
+        except ConversationNotFoundError:
+            await self._place(service, forgotten=True)
+            return await act()
+
+    async def _place(self, service: _Service, *, forgotten: bool = False) -> None:
+        """Give the service what it lacks of the history."""
+        conversation_id, history = self._conversation_id, tuple(self._history)
+        lacks = history[max(0, (service.has or 0) - self._forgotten) :]
+        if service.has is None or forgotten:
+            try:
+                await service.model.create_conversation(conversation_id, history)
+                lacks = ()
+            except InvalidArgumentError as error:
+                if error.field != "session.conversation_id":
+                    raise
+                # It has the conversation: services may share a store, or the call that failed did its work after all.
+                lacks = lacking(await service.model.messages(conversation_id), history)
+        if lacks:
+            await service.model.append_messages(conversation_id, lacks)
+        service.has = self._total
+
+
+def lacking(theirs: Sequence[chat_pb2.Message], ours: Sequence[chat_pb2.Message]) -> tuple[chat_pb2.Message, ...]:
+    """The end of our history that theirs does not have.
+
+    They meet at their last user message: an answer is kept there with its markup and here as it was heard.
+    """
+    last = next((at for at in reversed(range(len(theirs))) if theirs[at].role == chat_pb2.ROLE_USER), None)
+    if last is None:
+        return tuple(ours)
+    met = next((at for at in reversed(range(len(ours))) if ours[at].content == theirs[last].content), None)
+    return tuple(ours) if met is None else tuple(ours[met + len(theirs) - last :])
+
+
+async def _first_events(
+    events: AsyncGenerator[GenerationEvent, None], timeout_s: float | None
+) -> list[GenerationEvent]:
+    """All up to the first event of the answer itself; where there is none in time, the generator is closed.
+
+    Without a timeout the first event of all is enough: the service has taken the turn.
+
+    Raises:
+        UpstreamTimeoutError: it did not begin in time.
+    """
+    begun: list[GenerationEvent] = []
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for event in events:
+                begun.append(event)
+                if timeout_s is None or not isinstance(event, GenerationStarted):
+                    break
+    except BaseException as error:
+        await events.aclose()
+        if isinstance(error, TimeoutError):
+            raise UpstreamTimeoutError("the language model service did not begin its answer in time") from None
+        raise
+    return begun
