@@ -27,6 +27,7 @@ class TextToSpeech:
         request = tts_service_pb2.SynthesizeRequest(
             text=segment.text,
             voice=config.voice,
+            audio_only=True,
             language_code=segment.language_code,
             audio_format=audio_format_message(config.output_format),
             previous_text=previous_text,

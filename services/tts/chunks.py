@@ -13,18 +13,20 @@ _FIRST_STEP_S, _STEP_S = 0.1, 1.0
 
 
 class Chunker:
-    """Resamples, cuts and encodes what an engine gives: first a chunk of 20 to 40 ms, then 100 ms each.
+    """Resamples, cuts and encodes what an engine gives: first a chunk of 20 to 40 ms (or, where `short_first` is not
+    set, one like the others), then 100 ms each.
 
     What is there leaves at once; only a rest below 20 ms waits for what follows. The work is done as chunks are asked
     for, a second of audio at most at a time, so that long audio never keeps others waiting.
     """
 
-    def __init__(self, from_hz: int, audio_format: AudioFormat) -> None:
+    def __init__(self, from_hz: int, audio_format: AudioFormat, *, short_first: bool = True) -> None:
         self._format = audio_format
         self._frame_bytes = audio_format.frame_bytes
         rate = audio_format.sample_rate_hz
         self._resampler = Resampler(from_hz, rate)
-        self._first, self._longest, self._shortest = (round(s * rate) for s in (_FIRST_S, _LONGEST_S, _SHORTEST_S))
+        self._longest, self._shortest = round(_LONGEST_S * rate), round(_SHORTEST_S * rate)
+        self._first = round(_FIRST_S * rate) if short_first else self._longest
         self._first_step, self._step = round(_FIRST_STEP_S * from_hz), round(_STEP_S * from_hz)
         self._encoded = b""
         self._at = 0  # bytes of it that have been sent

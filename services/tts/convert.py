@@ -20,6 +20,7 @@ def request(message: pb.SynthesizeRequest) -> SynthesisRequest:
         audio_format=wanted,
         speaking_rate=message.speaking_rate if message.HasField("speaking_rate") else 1.0,
         previous_text=message.previous_text,
+        audio_only=message.audio_only,
     )
 
 

@@ -39,7 +39,10 @@ class Voice:
 
 @dataclass(frozen=True)
 class SynthesisRequest:
-    """One request, as a client sent it; "" and None mean the server's defaults."""
+    """One request, as a client sent it; "" and None mean the server's defaults.
+
+    `audio_only` asks for no event but chunks.
+    """
 
     text: str
     voice: str = ""
@@ -47,6 +50,7 @@ class SynthesisRequest:
     audio_format: AudioFormat | None = None
     speaking_rate: float = 1.0
     previous_text: str = ""
+    audio_only: bool = False
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Synthesizer:
         return filter_voices(self._engine.voices, language_range)
 
     async def synthesize(self, request: SynthesisRequest) -> AsyncGenerator[Event, None]:
-        """Started, chunks, Completed. Text without a letter or a digit ("…") is spoken as no audio at all.
+        """Started, chunks, Completed; or chunks alone. Text without a letter or a digit ("…") is spoken as no audio.
 
         Raises:
             InvalidArgumentError, NotFoundError: naming the field at fault.
@@ -75,8 +75,11 @@ class Synthesizer:
         segment = self._segment(request)
         audio_format = request.audio_format or segment.voice.native_format
         async with self._admission.admit():
-            yield Started(segment.voice.name, audio_format)
-            chunker = Chunker(segment.voice.native_format.sample_rate_hz, audio_format)
+            if not request.audio_only:
+                yield Started(segment.voice.name, audio_format)
+            # What follows on other speech is heard after it: no need for a first chunk sooner than the others.
+            follows = bool(request.previous_text)
+            chunker = Chunker(segment.voice.native_format.sample_rate_hz, audio_format, short_first=not follows)
             processing_s = 0.0
             if texts.has_speech(segment.text):
                 async with contextlib.aclosing(self._engine.synthesize(segment)) as blocks:
@@ -88,7 +91,8 @@ class Synthesizer:
                         begun = time.monotonic()
             for chunk in chunker.finish():
                 yield chunk
-            yield Completed(chunker.audio_s, processing_s, len(request.text))
+            if not request.audio_only:
+                yield Completed(chunker.audio_s, processing_s, len(request.text))
 
     def _segment(self, request: SynthesisRequest) -> Segment:
         texts.check_text(request.text, self._max_characters)

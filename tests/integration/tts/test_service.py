@@ -59,6 +59,11 @@ async def test_the_format_asked_for_is_what_comes(address: str, wanted: audio_pb
     assert hertz == pytest.approx(400, abs=3)
 
 
+async def test_audio_alone_comes_where_nothing_else_is_wanted(address: str) -> None:
+    result = await synthesize(address, pb.SynthesizeRequest(text="Twenty characters ok", audio_only=True))
+    assert set(result.order) == {"audio"}
+
+
 async def test_text_with_nothing_to_say_is_completed_without_audio(address: str) -> None:
     result = await synthesize(address, pb.SynthesizeRequest(text="…"))
     assert result.order == ["started", "completed"]

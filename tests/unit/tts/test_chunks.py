@@ -28,6 +28,11 @@ def test_a_sentence_in_one_piece_leaves_as_a_short_chunk_and_then_long_ones() ->
     assert [chunk.offset_s for chunk in chunks] == pytest.approx([0, 0.04, 0.14, 0.24, 0.34, 0.44])
 
 
+def test_what_follows_on_other_speech_begins_with_a_long_chunk() -> None:
+    chunks = list(Chunker(RATE, NATIVE, short_first=False).feed(tone(RATE // 4)))
+    assert durations_ms(chunks, NATIVE) == [100, 100, 50]
+
+
 def test_a_rest_that_is_too_short_is_shared_with_the_chunk_before_it() -> None:
     chunks = list(Chunker(RATE, NATIVE).feed(tone(round(0.25 * RATE))))
     assert durations_ms(chunks, NATIVE) == [40, 100, 90, 20]

@@ -81,6 +81,19 @@ async def test_events_come_in_the_order_of_the_contract_and_add_up() -> None:
     assert completed.processing_s >= 0
 
 
+async def test_who_reads_nothing_but_audio_is_sent_nothing_else() -> None:
+    made = await synthesizer(ScriptedEngine(second()))
+    chunks = await events(made, SynthesisRequest("Hello.", audio_only=True))
+    assert chunks == (await events(made, SynthesisRequest("Hello.")))[1:-1]
+    assert await events(made, SynthesisRequest("…", audio_only=True)) == []
+
+
+async def test_what_follows_on_other_speech_has_no_short_first_chunk() -> None:
+    made = await synthesizer(ScriptedEngine(second()))
+    chunks = await events(made, SynthesisRequest("Hello.", previous_text="Well.", audio_only=True))
+    assert [len(chunk.data) for chunk in chunks if isinstance(chunk, Chunk)] == [2 * RATE // 10] * 10
+
+
 async def test_the_format_asked_for_is_announced_and_honoured() -> None:
     made = await synthesizer(ScriptedEngine(second()))
     started, *chunks, _ = await events(made, SynthesisRequest("Hello.", audio_format=PHONE))

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from parley.common.v1 import audio_pb2 as parley_dot_common_dot_v1_dot_audio__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/tts/v1/tts_service.proto\x12\rparley.tts.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cparley/common/v1/audio.proto\"\xc1\x01\n\x11SynthesizeRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05voice\x18\x02 \x01(\t\x12\x15\n\rlanguage_code\x18\x03 \x01(\t\x12\x33\n\x0c\x61udio_format\x18\x04 \x01(\x0b\x32\x1d.parley.common.v1.AudioFormat\x12\x1a\n\rspeaking_rate\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x15\n\rprevious_text\x18\x06 \x01(\tB\x10\n\x0e_speaking_rate\"\xe7\x01\n\x12SynthesizeResponse\x12\x32\n\x07started\x18\x01 \x01(\x0b\x32\x1f.parley.tts.v1.SynthesisStartedH\x00\x12*\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x19.parley.tts.v1.AudioChunkH\x00\x12\x30\n\x0bword_timing\x18\x03 \x01(\x0b\x32\x19.parley.tts.v1.WordTimingH\x00\x12\x36\n\tcompleted\x18\x04 \x01(\x0b\x32!.parley.tts.v1.SynthesisCompletedH\x00\x42\x07\n\x05\x65vent\"V\n\x10SynthesisStarted\x12\r\n\x05voice\x18\x01 \x01(\t\x12\x33\n\x0c\x61udio_format\x18\x02 \x01(\x0b\x32\x1d.parley.common.v1.AudioFormat\"E\n\nAudioChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12)\n\x06offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"z\n\nWordTiming\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x98\x01\n\x12SynthesisCompleted\x12\x31\n\x0e\x61udio_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13processing_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0f\x63haracter_count\x18\x03 \x01(\r\"*\n\x11ListVoicesRequest\x12\x15\n\rlanguage_code\x18\x01 \x01(\t\":\n\x12ListVoicesResponse\x12$\n\x06voices\x18\x01 \x03(\x0b\x32\x14.parley.tts.v1.Voice\"y\n\x05Voice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12\x16\n\x0elanguage_codes\x18\x03 \x03(\t\x12:\n\x13native_audio_format\x18\x04 \x01(\x0b\x32\x1d.parley.common.v1.AudioFormat2\xbd\x01\n\x13TextToSpeechService\x12S\n\nSynthesize\x12 .parley.tts.v1.SynthesizeRequest\x1a!.parley.tts.v1.SynthesizeResponse0\x01\x12Q\n\nListVoices\x12 .parley.tts.v1.ListVoicesRequest\x1a!.parley.tts.v1.ListVoicesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/tts/v1/tts_service.proto\x12\rparley.tts.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cparley/common/v1/audio.proto\"\xd5\x01\n\x11SynthesizeRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05voice\x18\x02 \x01(\t\x12\x15\n\rlanguage_code\x18\x03 \x01(\t\x12\x33\n\x0c\x61udio_format\x18\x04 \x01(\x0b\x32\x1d.parley.common.v1.AudioFormat\x12\x1a\n\rspeaking_rate\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x15\n\rprevious_text\x18\x06 \x01(\t\x12\x12\n\naudio_only\x18\x07 \x01(\x08\x42\x10\n\x0e_speaking_rate\"\xe7\x01\n\x12SynthesizeResponse\x12\x32\n\x07started\x18\x01 \x01(\x0b\x32\x1f.parley.tts.v1.SynthesisStartedH\x00\x12*\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x19.parley.tts.v1.AudioChunkH\x00\x12\x30\n\x0bword_timing\x18\x03 \x01(\x0b\x32\x19.parley.tts.v1.WordTimingH\x00\x12\x36\n\tcompleted\x18\x04 \x01(\x0b\x32!.parley.tts.v1.SynthesisCompletedH\x00\x42\x07\n\x05\x65vent\"V\n\x10SynthesisStarted\x12\r\n\x05voice\x18\x01 \x01(\t\x12\x33\n\x0c\x61udio_format\x18\x02 \x01(\x0b\x32\x1d.parley.common.v1.AudioFormat\"E\n\nAudioChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12)\n\x06offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"z\n\nWordTiming\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x98\x01\n\x12SynthesisCompleted\x12\x31\n\x0e\x61udio_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13processing_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0f\x63haracter_count\x18\x03 \x01(\r\"*\n\x11ListVoicesRequest\x12\x15\n\rlanguage_code\x18\x01 \x01(\t\":\n\x12ListVoicesResponse\x12$\n\x06voices\x18\x01 \x03(\x0b\x32\x14.parley.tts.v1.Voice\"y\n\x05Voice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12\x16\n\x0elanguage_codes\x18\x03 \x03(\t\x12:\n\x13native_audio_format\x18\x04 \x01(\x0b\x32\x1d.parley.common.v1.AudioFormat2\xbd\x01\n\x13TextToSpeechService\x12S\n\nSynthesize\x12 .parley.tts.v1.SynthesizeRequest\x1a!.parley.tts.v1.SynthesizeResponse0\x01\x12Q\n\nListVoices\x12 .parley.tts.v1.ListVoicesRequest\x1a!.parley.tts.v1.ListVoicesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.tts.v1.tts_service_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SYNTHESIZEREQUEST']._serialized_start=113
-  _globals['_SYNTHESIZEREQUEST']._serialized_end=306
-  _globals['_SYNTHESIZERESPONSE']._serialized_start=309
-  _globals['_SYNTHESIZERESPONSE']._serialized_end=540
-  _globals['_SYNTHESISSTARTED']._serialized_start=542
-  _globals['_SYNTHESISSTARTED']._serialized_end=628
-  _globals['_AUDIOCHUNK']._serialized_start=630
-  _globals['_AUDIOCHUNK']._serialized_end=699
-  _globals['_WORDTIMING']._serialized_start=701
-  _globals['_WORDTIMING']._serialized_end=823
-  _globals['_SYNTHESISCOMPLETED']._serialized_start=826
-  _globals['_SYNTHESISCOMPLETED']._serialized_end=978
-  _globals['_LISTVOICESREQUEST']._serialized_start=980
-  _globals['_LISTVOICESREQUEST']._serialized_end=1022
-  _globals['_LISTVOICESRESPONSE']._serialized_start=1024
-  _globals['_LISTVOICESRESPONSE']._serialized_end=1082
-  _globals['_VOICE']._serialized_start=1084
-  _globals['_VOICE']._serialized_end=1205
-  _globals['_TEXTTOSPEECHSERVICE']._serialized_start=1208
-  _globals['_TEXTTOSPEECHSERVICE']._serialized_end=1397
+  _globals['_SYNTHESIZEREQUEST']._serialized_end=326
+  _globals['_SYNTHESIZERESPONSE']._serialized_start=329
+  _globals['_SYNTHESIZERESPONSE']._serialized_end=560
+  _globals['_SYNTHESISSTARTED']._serialized_start=562
+  _globals['_SYNTHESISSTARTED']._serialized_end=648
+  _globals['_AUDIOCHUNK']._serialized_start=650
+  _globals['_AUDIOCHUNK']._serialized_end=719
+  _globals['_WORDTIMING']._serialized_start=721
+  _globals['_WORDTIMING']._serialized_end=843
+  _globals['_SYNTHESISCOMPLETED']._serialized_start=846
+  _globals['_SYNTHESISCOMPLETED']._serialized_end=998
+  _globals['_LISTVOICESREQUEST']._serialized_start=1000
+  _globals['_LISTVOICESREQUEST']._serialized_end=1042
+  _globals['_LISTVOICESRESPONSE']._serialized_start=1044
+  _globals['_LISTVOICESRESPONSE']._serialized_end=1102
+  _globals['_VOICE']._serialized_start=1104
+  _globals['_VOICE']._serialized_end=1225
+  _globals['_TEXTTOSPEECHSERVICE']._serialized_start=1228
+  _globals['_TEXTTOSPEECHSERVICE']._serialized_end=1417
 # @@protoc_insertion_point(module_scope)

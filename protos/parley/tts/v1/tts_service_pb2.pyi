@@ -32,6 +32,7 @@ class SynthesizeRequest(_message.Message):
     AUDIO_FORMAT_FIELD_NUMBER: _builtins.int
     SPEAKING_RATE_FIELD_NUMBER: _builtins.int
     PREVIOUS_TEXT_FIELD_NUMBER: _builtins.int
+    AUDIO_ONLY_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Required, plain text."""
     voice: _builtins.str
@@ -42,6 +43,8 @@ class SynthesizeRequest(_message.Message):
     """0.25 to 4; 1 is normal."""
     previous_text: _builtins.str
     """Text spoken just before, for prosody across segments."""
+    audio_only: _builtins.bool
+    """Sends audio alone, neither started nor completed: for who reads nothing else."""
     @_builtins.property
     def audio_format(self) -> _audio_pb2.AudioFormat:
         """Wanted output; absent means the voice's native format."""
@@ -55,10 +58,11 @@ class SynthesizeRequest(_message.Message):
         audio_format: _audio_pb2.AudioFormat | None = ...,
         speaking_rate: _builtins.float | None = ...,
         previous_text: _builtins.str = ...,
+        audio_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_speaking_rate", b"_speaking_rate", "audio_format", b"audio_format", "speaking_rate", b"speaking_rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speaking_rate", b"_speaking_rate", "audio_format", b"audio_format", "language_code", b"language_code", "previous_text", b"previous_text", "speaking_rate", b"speaking_rate", "text", b"text", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speaking_rate", b"_speaking_rate", "audio_format", b"audio_format", "audio_only", b"audio_only", "language_code", b"language_code", "previous_text", b"previous_text", "speaking_rate", b"speaking_rate", "text", b"text", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__speaking_rate: _TypeAlias = _typing.Literal["speaking_rate"]  # noqa: Y015
     _WhichOneofArgType__speaking_rate: _TypeAlias = _typing.Literal["_speaking_rate", b"_speaking_rate"]  # noqa: Y015
@@ -68,7 +72,7 @@ Global___SynthesizeRequest: _TypeAlias = SynthesizeRequest  # noqa: Y015
 
 @_typing.final
 class SynthesizeResponse(_message.Message):
-    """SynthesizeResponse is one event. Order: started, audio, completed."""
+    """SynthesizeResponse is one event. Order: started, audio, completed (see audio_only)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
