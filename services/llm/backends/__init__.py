@@ -13,10 +13,13 @@ BACKENDS = {
     "fake": "services.llm.backends.fake:FakeBackend",
 }
 """`--llm_backend` to the class that takes the settings alone."""
+VISION_BACKENDS = {"transformers": "services.llm.backends.transformers_vision:TransformersVisionBackend"}
+"""Those that are another class with `--llm_is_vlm`."""
 
 
 def create(settings: "LlmSettings") -> Backend:
     """The backend that the settings choose, not loaded yet."""
-    module, _, name = BACKENDS[settings.llm_backend].partition(":")
+    known = BACKENDS | VISION_BACKENDS if settings.llm_is_vlm else BACKENDS
+    module, _, name = known[settings.llm_backend].partition(":")
     backend: Backend = getattr(import_module(module), name)(settings)
     return backend
