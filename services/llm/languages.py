@@ -115,8 +115,10 @@ def is_language_tag(code: str) -> bool:
 
 def language_name(code: str) -> str | None:
     """The English name of a BCP-47 tag's language; None where it is not known."""
-    primary = re.split("[-_]", code, maxsplit=1)[0].lower()
-    return _NAMES.get(_ALIASES.get(primary, primary))
+    primary, *others = re.split("[-_]", code.lower())
+    # Three letters after the first part name a language more closely (RFC 5646, 2.2.2): zh-yue is Cantonese.
+    closer = others[0] if others and len(others[0]) == 3 and others[0].isalpha() else ""
+    return _NAMES.get(_ALIASES.get(closer, closer)) or _NAMES.get(_ALIASES.get(primary, primary))
 
 
 def reply_request(code: str) -> str | None:

@@ -5,6 +5,7 @@ import pytest
 from services.llm.context import compose, with_request
 from services.llm.domain import ImagePart, Message, Role, TextPart
 from services.llm.languages import is_language_tag, language_name, reply_request
+from services.stt.languages import tag_of
 
 USER = Message(Role.USER, (TextPart("Hello"),))
 SYSTEM = Message(Role.SYSTEM, (TextPart("Be brief"),))
@@ -41,12 +42,29 @@ def test_the_language_request_of_a_picture_is_a_text_beside_it() -> None:
 
 @pytest.mark.parametrize(
     ("tag", "name"),
-    [("fr", "French"), ("pt-BR", "Portuguese"), ("zh-Hant-TW", "Chinese"), ("nb", "Norwegian"), ("jw", "Javanese")],
+    [
+        ("fr", "French"),
+        ("pt-BR", "Portuguese"),
+        ("zh-Hant-TW", "Chinese"),
+        ("zh-yue-HK", "Cantonese"),
+        ("yue", "Cantonese"),
+        ("es-419", "Spanish"),
+        ("nb", "Norwegian"),
+        ("jw", "Javanese"),
+    ],
 )
 def test_languages_are_known_by_their_tags(tag: str, name: str) -> None:
     assert is_language_tag(tag)
     assert language_name(tag) == name
     assert reply_request(tag) == f"Please reply to my message in {name}."
+
+
+def test_every_language_that_whisper_reports_is_known_and_has_a_name_of_its_own() -> None:
+    codes = pytest.importorskip("faster_whisper.tokenizer")._LANGUAGE_CODES
+    assert len(codes) >= 100
+    tags = [tag_of(code) for code in codes]  # what the STT service reports for them
+    assert all(is_language_tag(tag) for tag in tags)
+    assert len({language_name(tag) for tag in tags} - {None}) == len(codes)
 
 
 def test_an_unknown_language_asks_for_nothing() -> None:
