@@ -26,7 +26,13 @@ from orchestrator.outbox import Outbox
 from orchestrator.playback import Playback
 from orchestrator.speech import Speech
 from orchestrator.stages import Stages
-from orchestrator.stages.language_model import GenerationCompleted, GenerationStarted, Prompt, SpeechSegment
+from orchestrator.stages.language_model import (
+    GenerationCompleted,
+    GenerationStarted,
+    Prompt,
+    SpeechSegment,
+    ToolCallFailed,
+)
 from services.common.errors import ParleyError, UpstreamError, UpstreamTimeoutError
 from services.common.status import INTERNAL_MESSAGE
 
@@ -132,6 +138,9 @@ class Turn:
                     self._held_id = event.response_id
                 elif isinstance(event, GenerationCompleted):
                     self._completed = event
+                elif isinstance(event, ToolCallFailed):
+                    tool = f" {event.name}" if event.name else ""
+                    self._outbox.put(Failure(UpstreamError(f"the model called a tool{tool} wrongly: {event.error}")))
                 else:
                     self._outbox.put(FunctionCall(self.response_id, event))
         if self._completed is None:

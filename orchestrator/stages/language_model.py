@@ -48,7 +48,15 @@ class GenerationCompleted:
     usage: chat_pb2.Usage | None
 
 
-GenerationEvent = GenerationStarted | str | SpeechSegment | chat_pb2.ToolCall | GenerationCompleted
+@dataclass(frozen=True)
+class ToolCallFailed:
+    """The model called a tool in a way that cannot be carried out; calls beside it are not affected."""
+
+    name: str
+    error: str
+
+
+GenerationEvent = GenerationStarted | str | SpeechSegment | chat_pb2.ToolCall | ToolCallFailed | GenerationCompleted
 """A str is a text delta."""
 
 
@@ -86,6 +94,8 @@ class LanguageModel:
                 yield GenerationStarted(response.started.response_id)
             elif kind == "tool_call":
                 yield response.tool_call
+            elif kind == "tool_call_error":
+                yield ToolCallFailed(response.tool_call_error.name, response.tool_call_error.error)
             elif kind == "completed":
                 usage = response.completed.usage if response.completed.HasField("usage") else None
                 yield GenerationCompleted(response.completed.finish_reason in _CUT_SHORT, usage)

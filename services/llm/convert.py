@@ -19,6 +19,7 @@ from services.llm.domain import (
     ContentPart,
     FinishReason,
     ImagePart,
+    InvalidToolCall,
     Message,
     ReasoningDelta,
     Role,
@@ -132,6 +133,11 @@ def event_message(event: TurnEvent, language_code: str) -> llm_service_pb2.Gener
         return response(started=started)
     if isinstance(event, Completed):
         return response(completed=_completed(event))
+    if isinstance(event, InvalidToolCall):
+        error = llm_service_pb2.ToolCallError(
+            id=event.id, name=event.name, arguments_text=event.arguments_text, error=event.error
+        )
+        return response(tool_call_error=error)
     return response(tool_call=_call_message(event.call))
 
 

@@ -179,6 +179,23 @@ class ToolCallEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class InvalidToolCall:
+    """A tool call that cannot be made: it names no tool that there is, or its arguments are no JSON object.
+
+    Attributes:
+        id: unique, as that of a call; it takes no output.
+        name: the tool that it names, "" where that cannot be read.
+        arguments_text: what was generated in place of the arguments.
+        error: what is wrong, for a person.
+    """
+
+    id: str
+    name: str
+    arguments_text: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The last event of a backend's answer."""
 
@@ -186,7 +203,7 @@ class Finished:
     usage: Usage | None = None
 
 
-BackendEvent: TypeAlias = TextDelta | ReasoningDelta | ToolCallEvent | Finished
+BackendEvent: TypeAlias = TextDelta | ReasoningDelta | ToolCallEvent | InvalidToolCall | Finished
 """What a backend yields: any number of deltas and calls, then one `Finished`."""
 
 
@@ -227,6 +244,6 @@ class Completed:
     timings: Timings
 
 
-TurnOutput: TypeAlias = TextDelta | ReasoningDelta | SpeechSegment | ToolCallEvent
+TurnOutput: TypeAlias = TextDelta | ReasoningDelta | SpeechSegment | ToolCallEvent | InvalidToolCall
 TurnEvent: TypeAlias = Started | TurnOutput | Completed
 """What a client receives: `Started`, deltas and segments and calls as they come, then `Completed`."""

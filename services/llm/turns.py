@@ -30,6 +30,7 @@ from services.llm.images.images import Images, has_images
 from services.llm.languages import reply_request
 from services.llm.relay import Relay
 from services.llm.speech.segments import Segmenter
+from services.llm.tools.calls import callable_tools
 from services.llm.turn import Turn
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Turns:
             request = self._request(asked, conversation, messages)
             self._backend.check(request)
             request = await self._with_images(request, len(running.asked if running else asked.messages))
-            turn = Turn(self._segmenter(asked))
+            turn = self._turn(asked, request)
             relay = Relay(DELTA_HOLD_S if asked.speech_segments else 0.0)
             with logs.ids(response_id=response_id, conversation_id=asked.conversation_id):
                 generating = asyncio.create_task(self._generate(request, response_id, turn, relay, clock))
@@ -162,6 +163,11 @@ class Turns:
         if self._images is None or not has_images(request.messages):
             return request
         return replace(request, messages=await self._images.load(request.messages, new))
+
+    def _turn(self, asked: TurnRequest, request: GenerationRequest) -> Turn:
+        tools = callable_tools(request.tools, request.tool_choice)
+        known_calls = (call.id for message in request.messages for call in message.tool_calls)
+        return Turn(self._segmenter(asked), {tool.name for tool in tools}, frozenset(known_calls))
 
     def _segmenter(self, asked: TurnRequest) -> Segmenter | None:
         if not asked.speech_segments:

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ from services.llm.backends.base import RoleNames
 from services.llm.backends.chat_template import ChatTemplate
 from services.llm.backends.detokenizer import Detokenizer
 from services.llm.backends.generation_options import GenerationPlan
+from services.llm.backends.local_answer import LocalAnswer
 from services.llm.backends.penalties import RepetitionPenalties
 from services.llm.backends.quantization import quantize
 from services.llm.backends.stop_strings import StopStrings
-from services.llm.domain import BackendEvent, Finished, FinishReason, Message, TextDelta, Usage
+from services.llm.domain import BackendEvent, Finished, FinishReason, GenerationRequest, Usage
 from services.llm.processor import usable_cores
+from services.llm.tools.calls import callable_tools
 
 log = logging.getLogger(__name__)
 
@@ -93,23 +95,27 @@ class CausalLanguageModel:
             },
         )
 
-    def generate(self, messages: Sequence[Message], plan: GenerationPlan, stop: Stop, emit: Emit) -> None:
+    @property
+    def template(self) -> ChatTemplate:
+        """How its prompts are written."""
+        return self._template
+
+    def generate(self, request: GenerationRequest, plan: GenerationPlan, stop: Stop, emit: Emit) -> None:
         """Answer a context; returns early once `stop` is set or `emit` says that nobody wants more.
 
         Raises:
             ContextLengthError: the context leaves no room for an answer.
         """
-        prompt = self._template.render(messages)
-        tokens = self._tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        prompt = self._template.render(request.messages, request.tools, request.tool_choice)
+        tokens = self._tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
         room = self.context_length - len(tokens) if self.context_length else plan.max_new_tokens
         if room < 1:
             message = f"the context has {len(tokens)} tokens, the model takes {self.context_length} with the answer"
             raise ContextLengthError(message, field="messages")
-        if prompt.rstrip().endswith("<think>"):
-            # The template has opened the thinking that the model goes on with: say so to whoever sorts it out.
-            emit(TextDelta("<think>"))
         limit = min(plan.max_new_tokens, room)
-        sink = _Sink(self._detokenizer(), StopStrings(plan.stop), self._ends, plan.min_new_tokens, stop, emit)
+        tools = callable_tools(request.tools, request.tool_choice)
+        answer = LocalAnswer(self._template.tool_format, tools, prompt.begun)
+        sink = _Sink(self._detokenizer(), StopStrings(plan.stop), answer, self._ends, plan.min_new_tokens, stop, emit)
 
         def look(*_: object) -> None:
             if stop:
@@ -152,10 +158,7 @@ class CausalLanguageModel:
         return config
 
     def _detokenizer(self) -> Detokenizer:
-        decode = self._tokenizer.decode
-        return Detokenizer(
-            lambda tokens: str(decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-        )
+        return Detokenizer(self._template.decode)
 
     def _end_tokens(self) -> frozenset[int]:
         """Every token that ends an answer: the model's, the tokenizer's, and those of the chat template."""
@@ -178,6 +181,7 @@ class _Sink(StoppingCriteria):
         self,
         detokenizer: Detokenizer,
         stops: StopStrings,
+        answer: LocalAnswer,
         ends: frozenset[int],
         min_tokens: int,
         stop: Stop,
@@ -185,6 +189,7 @@ class _Sink(StoppingCriteria):
     ) -> None:
         self._detokenizer = detokenizer
         self._stops = stops
+        self._answer = answer
         self._ends = ends
         self._min_tokens = min_tokens
         self._stop = stop
@@ -199,8 +204,8 @@ class _Sink(StoppingCriteria):
     def finish(self) -> None:
         """Hand over what was held back."""
         rest = self._stops.feed(self._detokenizer.finish()) + self._stops.finish()
-        if rest:
-            self._emit(TextDelta(rest))
+        for event in (*self._answer.feed(rest), *self._answer.finish()):
+            self._emit(event)
 
     def _take(self, token: int) -> bool:
         if self._stop:
@@ -216,7 +221,8 @@ class _Sink(StoppingCriteria):
         text = self._stops.feed(text) if self.count > self._min_tokens else text
         if self._stops.hit:
             self.reason = FinishReason.STOP
-        return (bool(text) and not self._emit(TextDelta(text))) or self._stops.hit
+        wanted = all(self._emit(event) for event in self._answer.feed(text))
+        return not wanted or self._stops.hit
 
 
 def _processors(plan: GenerationPlan, prompt_length: int) -> LogitsProcessorList:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_WARM_UP = (Message(Role.USER, (TextPart("Hello."),)),)
+_WARM_UP = GenerationRequest((Message(Role.USER, (TextPart("Hello."),)),))
 
 
 class TransformersBackend(Backend):
@@ -84,9 +84,12 @@ class TransformersBackend(Backend):
             log.debug("loading failed", exc_info=True)
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise StartupError(f"--model_name {settings.model_reference}: cannot load the model: {reason}") from error
-        self._capabilities = Capabilities(settings.model, "transformers", self._model.context_length)
+        tools = self._model.template.tool_format is not None
+        self._capabilities = Capabilities(settings.model, "transformers", self._model.context_length, tools)
 
     def check(self, request: GenerationRequest) -> None:
+        assert self._model is not None, "load comes first"
+        self._model.template.check(request.tools, request.tool_choice)
         plan(self._defaults, request.options, request.sampling)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[BackendEvent, None]:
@@ -95,7 +98,7 @@ class TransformersBackend(Backend):
         planned = plan(self._defaults, request.options, request.sampling)
 
         def work(stop: Stop, put: Callable[[BackendEvent], bool]) -> None:
-            model.generate(request.messages, planned, stop, put)
+            model.generate(request, planned, stop, put)
 
         events: AsyncGenerator[BackendEvent, None] = self._thread.stream_pushed(work)
         async with aclosing(events):

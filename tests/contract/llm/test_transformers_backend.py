@@ -11,6 +11,7 @@ import pytest
 
 from services.common.errors import StartupError
 from services.common.model_thread import Stop
+from services.llm.backends.chat_template import Prompt
 from services.llm.backends.generation_options import plan
 from services.llm.backends.transformers import TransformersBackend
 from services.llm.domain import (
@@ -18,6 +19,7 @@ from services.llm.domain import (
     FinishReason,
     GenerationRequest,
     Message,
+    ReasoningDelta,
     Role,
     Sampling,
     TextDelta,
@@ -127,7 +129,9 @@ async def test_edge_18_a_stop_during_a_long_prefill_ends_it_at_its_next_part(bac
     hook = model._model.register_forward_pre_hook(count)
     long = (Message(Role.USER, (TextPart("All work and no play. " * 300),)),)
     try:
-        await backend._thread.run(model.generate, long, plan(backend._defaults, {}, Sampling()), stop, events.append)
+        await backend._thread.run(
+            model.generate, GenerationRequest(long), plan(backend._defaults, {}, Sampling()), stop, events.append
+        )
     finally:
         hook.remove()
     assert (len(steps), events) == (1, [])
@@ -137,9 +141,12 @@ async def test_edge_16_thinking_that_the_template_opens_is_told(
     backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert backend._model is not None
-    monkeypatch.setattr(backend._model._template, "render", lambda messages: "<|im_start|>assistant\n<think>\n")
-    text, _ = await answer(backend, ask(Sampling(max_output_tokens=2)))
-    assert text.startswith("<think>")
+    opened = Prompt("<|im_start|>assistant\n<think>\n", "<think>")
+    monkeypatch.setattr(backend._model._template, "render", lambda *_: opened)
+    async with contextlib.aclosing(backend.generate(ask(Sampling(max_output_tokens=2)))) as events:
+        *thoughts, _ = [event async for event in events]
+    assert thoughts
+    assert all(isinstance(thought, ReasoningDelta) for thought in thoughts)
 
 
 async def test_edge_22_a_model_that_raises_fails_its_request_alone(

@@ -7,6 +7,7 @@ from services.llm.domain import (
     BackendEvent,
     Finished,
     FinishReason,
+    InvalidToolCall,
     Message,
     ReasoningDelta,
     Role,
@@ -23,6 +24,8 @@ from services.llm.turn import Turn
 
 STOP = Finished(FinishReason.STOP, Usage(3, 4))
 CALL = ToolCall("call_1", "get_weather", '{"city": "Paris"}')
+TOOLS = ("get_weather", "get_time")
+CALLED = Finished(FinishReason.TOOL_CALLS)
 
 
 def play(turn: Turn, *events: BackendEvent) -> list[TurnOutput]:
@@ -83,16 +86,74 @@ def test_edge_17_a_backend_may_tell_thinking_itself() -> None:
 
 
 def test_edge_08_the_lead_in_of_a_tool_call_is_spoken_before_it() -> None:
-    turn = Turn(Segmenter(3, 3))
+    turn = Turn(Segmenter(3, 3), TOOLS)
     outputs = play(turn, TextDelta("Let me look"), ToolCallEvent(CALL), Finished(FinishReason.TOOL_CALLS))
     assert outputs == [TextDelta("Let me look"), SpeechSegment(0, "Let me look", 1), ToolCallEvent(CALL)]
     assert turn.answer() == (Message(Role.ASSISTANT, (TextPart("Let me look"),), (CALL,)),)
 
 
 def test_edge_14_a_tool_call_without_text_is_an_answer() -> None:
-    turn = Turn(None)
+    turn = Turn(None, TOOLS)
     play(turn, ToolCallEvent(CALL), Finished(FinishReason.TOOL_CALLS))
     assert turn.answer() == (Message(Role.ASSISTANT, (), (CALL,)),)
+
+
+def test_edge_09_text_tool_text_keeps_its_order_in_output_and_history() -> None:
+    turn = Turn(None, TOOLS)
+    outputs = play(turn, TextDelta("Let me see."), ToolCallEvent(CALL), TextDelta("One "), TextDelta("moment."), CALLED)
+    assert outputs == [TextDelta("Let me see."), ToolCallEvent(CALL), TextDelta("One "), TextDelta("moment.")]
+    assert turn.answer() == (
+        Message(Role.ASSISTANT, (TextPart("Let me see."),), (CALL,)),
+        Message(Role.ASSISTANT, (TextPart("One moment."),)),
+    )
+
+
+def test_edge_10_missing_and_repeated_ids_are_made_unique_in_the_conversation() -> None:
+    turn = Turn(None, TOOLS, {"call_1"})
+    made = play(turn, *(ToolCallEvent(ToolCall(id_, "get_time", "")) for id_ in ("", "", "call_1", "call_2", "call_2")))
+    ids = [event.call.id for event in made if isinstance(event, ToolCallEvent)]
+    assert len({*ids, "call_1"}) == 6
+    assert "call_2" in ids
+    assert [call.id for call in turn.answer()[0].tool_calls] == ids
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error"),
+    [
+        ("get_weather", '{"city": "Par', "the arguments are not valid JSON"),
+        ("get_weather", '{"city": NaN}', "the arguments are not valid JSON"),
+        ("get_weather", "[" * 100_000, "the arguments are not valid JSON"),
+        ("get_weather", '"Paris"', "the arguments are no JSON object"),
+        ("launch_rocket", "{}", "there is no such tool"),
+    ],
+)
+def test_edge_12_a_broken_call_is_reported_and_its_good_sibling_delivered(
+    name: str, arguments: str, error: str
+) -> None:
+    turn = Turn(None, TOOLS)
+    outputs = play(turn, ToolCallEvent(ToolCall("call_0", name, arguments)), ToolCallEvent(CALL), CALLED)
+    assert outputs == [InvalidToolCall("call_0", name, arguments, error), ToolCallEvent(CALL)]
+    assert turn.answer() == (Message(Role.ASSISTANT, (), (CALL,)),)
+
+
+def test_edge_12_an_answer_of_broken_calls_alone_is_reported_and_no_success() -> None:
+    turn = Turn(None, TOOLS)
+    broken = InvalidToolCall("", "get_weather", "{", "the call is not valid JSON")
+    (reported,) = turn.feed(broken)
+    assert isinstance(reported, InvalidToolCall)
+    assert reported.id
+    assert turn.answer() == ()
+    with pytest.raises(UpstreamError, match="cannot be carried out"):
+        turn.feed(CALLED)
+
+
+@pytest.mark.parametrize("told", [FinishReason.STOP, FinishReason.TOOL_CALLS])
+def test_the_reason_of_the_end_says_whether_tools_are_called(told: FinishReason) -> None:
+    calls, text = Turn(None, TOOLS), Turn(None)
+    play(calls, ToolCallEvent(CALL), Finished(told))
+    play(text, TextDelta("Hi."), Finished(told))
+    assert calls.finished == Finished(FinishReason.TOOL_CALLS)
+    assert text.finished == Finished(FinishReason.STOP)
 
 
 @pytest.mark.parametrize("events", [(), (TextDelta(" \n"),), (TextDelta("<think>Hm."),), (ReasoningDelta("Hm."),)])

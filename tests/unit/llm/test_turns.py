@@ -31,6 +31,7 @@ from services.llm.domain import (
     Started,
     TextDelta,
     TextPart,
+    Tool,
     ToolCall,
     ToolCallEvent,
     ToolChoice,
@@ -272,7 +273,7 @@ async def test_edge_13_a_turn_while_tool_outputs_are_pending_is_refused(
     turns: Turns, backend: ScriptedBackend, ident: str
 ) -> None:
     backend.script = [ToolCallEvent(ToolCall("c1", "f", "{}")), Finished(FinishReason.TOOL_CALLS)]
-    await run(turns, ask("a", ident))
+    await run(turns, ask("a", ident, tools=(Tool("f", "", ""),)))
     with pytest.raises(ToolOutputPendingError):
         await run(turns, ask("b", ident))
     call = Message(Role.ASSISTANT, (), (ToolCall("c1", "f", "{}"),))

@@ -157,8 +157,8 @@ Global___ToolSet: _TypeAlias = ToolSet  # noqa: Y015
 
 @_typing.final
 class GenerateResponse(_message.Message):
-    """GenerateResponse is one event. Order: started, then deltas, segments and
-    tool calls as they come, then completed.
+    """GenerateResponse is one event. Order: started, then deltas, segments, tool
+    calls and errors of tool calls as they come, then completed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -169,6 +169,7 @@ class GenerateResponse(_message.Message):
     SPEECH_SEGMENT_FIELD_NUMBER: _builtins.int
     TOOL_CALL_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___GenerationStarted: ...
     @_builtins.property
@@ -181,6 +182,8 @@ class GenerateResponse(_message.Message):
     def tool_call(self) -> _chat_pb2.ToolCall: ...
     @_builtins.property
     def completed(self) -> Global___GenerationCompleted: ...
+    @_builtins.property
+    def tool_call_error(self) -> Global___ToolCallError: ...
     def __init__(
         self,
         *,
@@ -190,12 +193,13 @@ class GenerateResponse(_message.Message):
         speech_segment: Global___SpeechSegment | None = ...,
         tool_call: _chat_pb2.ToolCall | None = ...,
         completed: Global___GenerationCompleted | None = ...,
+        tool_call_error: Global___ToolCallError | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "reasoning_delta", b"reasoning_delta", "speech_segment", b"speech_segment", "started", b"started", "text_delta", b"text_delta", "tool_call", b"tool_call"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "reasoning_delta", b"reasoning_delta", "speech_segment", b"speech_segment", "started", b"started", "text_delta", b"text_delta", "tool_call", b"tool_call", "tool_call_error", b"tool_call_error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "reasoning_delta", b"reasoning_delta", "speech_segment", b"speech_segment", "started", b"started", "text_delta", b"text_delta", "tool_call", b"tool_call"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "event", b"event", "reasoning_delta", b"reasoning_delta", "speech_segment", b"speech_segment", "started", b"started", "text_delta", b"text_delta", "tool_call", b"tool_call", "tool_call_error", b"tool_call_error"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "text_delta", "reasoning_delta", "speech_segment", "tool_call", "completed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "text_delta", "reasoning_delta", "speech_segment", "tool_call", "completed", "tool_call_error"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -302,6 +306,43 @@ class SpeechSegment(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SpeechSegment: _TypeAlias = SpeechSegment  # noqa: Y015
+
+@_typing.final
+class ToolCallError(_message.Message):
+    """ToolCallError is a tool call that cannot be made: its arguments are no JSON
+    object, or there is no such tool. It takes no output and does not enter the
+    history; calls beside it are not affected.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_TEXT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Unique, as that of a call."""
+    name: _builtins.str
+    """The tool that the model named; empty if that cannot be read."""
+    arguments_text: _builtins.str
+    """What the model wrote in place of the arguments, verbatim."""
+    error: _builtins.str
+    """What is wrong, for a person."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        arguments_text: _builtins.str = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_text", b"arguments_text", "error", b"error", "id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolCallError: _TypeAlias = ToolCallError  # noqa: Y015
 
 @_typing.final
 class GenerationCompleted(_message.Message):

@@ -1,0 +1,1 @@
+"""How models write tool calls: one small incremental parser for each format, and which format a model has."""
