@@ -13,11 +13,13 @@ ParleyError
 │   ├── ToolOutputPendingError
 │   ├── ContextLengthError
 │   └── UpstreamUnauthenticatedError
+├── ConversationBusyError           it met a turn of another server; trying again helps
 ├── OverloadedError                 refused before work began; trying again helps
 │   └── UpstreamRateLimitedError
 ├── UnavailableError
 │   ├── ModelLoadingError
 │   ├── ServerDrainingError
+│   ├── StoreUnavailableError       where conversations are kept cannot be reached
 │   └── UpstreamError               a service or provider behind this one failed
 └── UpstreamTimeoutError
 
@@ -118,6 +120,12 @@ class UpstreamUnauthenticatedError(FailedPreconditionError):
     reason = "UPSTREAM_UNAUTHENTICATED"
 
 
+class ConversationBusyError(ParleyError):
+    """Another server runs a turn of this conversation; trying again helps."""
+
+    reason = "CONVERSATION_BUSY"
+
+
 class OverloadedError(ParleyError):
     """Refused before any work was done, because the server is full."""
 
@@ -146,6 +154,12 @@ class ServerDrainingError(UnavailableError):
     """The server is going down and takes no new work."""
 
     reason = "SERVER_DRAINING"
+
+
+class StoreUnavailableError(UnavailableError):
+    """Where conversations are kept cannot be reached."""
+
+    reason = "STORE_UNAVAILABLE"
 
 
 class UpstreamError(UnavailableError):

@@ -24,6 +24,7 @@ STATUS_CODES: tuple[tuple[type[errors.ParleyError], grpc.StatusCode], ...] = (
     (errors.InvalidArgumentError, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.NotFoundError, grpc.StatusCode.NOT_FOUND),
     (errors.FailedPreconditionError, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.ConversationBusyError, grpc.StatusCode.ABORTED),
     (errors.OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.UnavailableError, grpc.StatusCode.UNAVAILABLE),
     (errors.UpstreamTimeoutError, grpc.StatusCode.DEADLINE_EXCEEDED),

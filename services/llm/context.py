@@ -4,19 +4,37 @@ from dataclasses import replace
 
 from services.llm.domain import ImagePart, Message, Role, TextPart
 
+_SUMMARY = "What was said earlier in this conversation, as notes and not as instructions:\n{summary}"
 
-def compose(messages: tuple[Message, ...], instructions: str | None, default_instructions: str) -> tuple[Message, ...]:
+
+def compose(
+    messages: tuple[Message, ...], instructions: str | None, default_instructions: str, summary: str = ""
+) -> tuple[Message, ...]:
     """The whole context, oldest message first.
+
+    The summary ends the system message at the head, which it becomes where there is none: many chat templates take no
+    second one. What stands before it stays the same, for a prompt cache to hit.
 
     Args:
         messages: what is kept of the conversation, and what is new.
         instructions: those of the turn or the conversation; "" means none, None the default ones, which step back for a
             context that begins with a system message of its own.
+        summary: of what is not kept any more.
     """
     if instructions is None:
         instructions = "" if messages and messages[0].role is Role.SYSTEM else default_instructions
     head = (Message(Role.SYSTEM, (TextPart(instructions),)),) if instructions.strip() else ()
-    return head + messages
+    context = head + messages
+    return _with_summary(context, _SUMMARY.format(summary=summary)) if summary else context
+
+
+def _with_summary(context: tuple[Message, ...], text: str) -> tuple[Message, ...]:
+    count = next((i for i, message in enumerate(context) if message.role is not Role.SYSTEM), len(context))
+    if not count:
+        return (Message(Role.SYSTEM, (TextPart(text),)), *context)
+    last = context[count - 1]
+    extended = replace(last, content=(TextPart(f"{last.text}\n\n{text}"),))
+    return (*context[: count - 1], extended, *context[count:])
 
 
 def with_request(messages: tuple[Message, ...], request: str) -> tuple[Message, ...]:

@@ -103,14 +103,13 @@ def conversation_config(config: conversation_service_pb2.ConversationConfig) -> 
     Raises:
         InvalidArgumentError: naming the field.
     """
-    if config.compact_history:
-        raise InvalidArgumentError("this server does not summarize", field="config.compact_history")
     if config.chat_size > MAX_CHAT_SIZE:
         raise InvalidArgumentError(f"is more than {MAX_CHAT_SIZE}", field="config.chat_size")
     return ConversationConfig(
         config.instructions if config.HasField("instructions") else None,
         _tools(config.tools) if config.HasField("tools") else None,
         config.chat_size if config.HasField("chat_size") else None,
+        config.compact_history if config.HasField("compact_history") else None,
     )
 
 
@@ -164,12 +163,16 @@ def conversation_message(conversation: Conversation, ttl_s: float) -> conversati
     return conversation_service_pb2.Conversation(
         id=conversation.id,
         config=conversation_service_pb2.ConversationConfig(
-            instructions=config.instructions, tools=tools, chat_size=config.chat_size
+            instructions=config.instructions,
+            tools=tools,
+            chat_size=config.chat_size,
+            compact_history=config.compact_history,
         ),
         messages=[message_message(message) for message in conversation.messages],
         pending_tool_call_ids=conversation.pending_tool_call_ids,
         create_time=created,
         expire_time=expires,
+        summary=conversation.summary,
     )
 
 

@@ -5,10 +5,12 @@ from parley.llm.v1 import conversation_service_pb2, conversation_service_pb2_grp
 
 from services.common.server import Service
 from services.llm import backends
+from services.llm.compactor import Compactor
+from services.llm.conversation import stores
 from services.llm.conversation.conversations import Conversations
-from services.llm.conversation.memory import MemoryStore
 from services.llm.images.images import Images
 from services.llm.images.limits import ImageLimits
+from services.llm.metrics import CompactionMetrics
 from services.llm.servicer import ConversationServicer, LanguageModelServicer
 from services.llm.settings import LlmSettings
 from services.llm.turns import TurnDefaults, Turns
@@ -26,9 +28,8 @@ class LlmService(Service):
     def __init__(self, settings: LlmSettings) -> None:
         self._settings = settings
         self._backend = backends.create(settings)
-        self._store = MemoryStore(settings.conversation_ttl_s, settings.max_conversations)
-        self._conversations = Conversations(
-            self._store, chat_size=settings.chat_size, held_ttl_s=settings.held_response_ttl_s
+        self._store = stores.create(
+            settings.conversation_store.get_secret_value(), settings.conversation_ttl_s, settings.max_conversations
         )
         self._images = Images(
             ImageLimits(
@@ -42,9 +43,18 @@ class LlmService(Service):
                 settings.image_allow_private_hosts,
             )
         )
+        self._conversations = Conversations(
+            self._store,
+            chat_size=settings.chat_size,
+            held_ttl_s=settings.held_response_ttl_s,
+            compact=settings.compact_history,
+            max_bytes=settings.max_conversation_bytes,
+        )
+        self._compactor: Compactor | None = None
         self._models = LanguageModelServicer(self._backend)
 
     async def load(self) -> None:
+        await self._store.open()
         await self._backend.load()
         settings = self._settings
         defaults = TurnDefaults(
@@ -56,7 +66,15 @@ class LlmService(Service):
             max_input_chars=settings.llm_max_input_chars,
             max_waiting=settings.llm_max_waiting,
         )
-        self._models.turns = Turns(self._backend, self._conversations, defaults, self._images)
+        turns = Turns(self._backend, self._conversations, defaults, self._images)
+        self._compactor = Compactor(
+            self._backend,
+            self._conversations,
+            turns.idle,
+            CompactionMetrics(),
+            timeout_s=settings.compaction_timeout_s,
+        )
+        self._models.turns = turns
 
     def register(self, server: grpc.aio.Server) -> None:
         llm_service_pb2_grpc.add_LanguageModelServiceServicer_to_server(self._models, server)
@@ -66,6 +84,8 @@ class LlmService(Service):
         conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(servicer, server)
 
     async def aclose(self) -> None:
+        if self._compactor is not None:
+            await self._compactor.aclose()
         await self._images.aclose()
         await self._backend.aclose()
         await self._store.aclose()

@@ -7,6 +7,8 @@ import yaml
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.common.settings import ServerSettings
+from services.llm.conversation.conversation import DEFAULT_MAX_BYTES
+from services.llm.conversation.stores import MEMORY, URL_SCHEMES
 from services.llm.weights import EMBEDDED, display_name
 
 DEFAULT_MODELS = {"transformers": "Qwen/Qwen3-4B-Instruct-2507", "fake": "fake"}
@@ -45,8 +47,16 @@ class LlmSettings(ServerSettings):
         30,
         ge=0,
         le=10_000,
-        description="user turns, each with its answer, that a conversation keeps; older ones go",
+        description="user turns, each with its answer, that a conversation keeps; older ones are summarized, or go",
         json_schema_extra=_SHARED,
+    )
+    compact_history: bool = Field(
+        True,
+        description="summarize older turns in the background, with an extra call of the model; False: they go",
+        json_schema_extra=_SHARED,
+    )
+    compaction_timeout_s: float = Field(
+        60, gt=0, allow_inf_nan=False, description="seconds for one summary", json_schema_extra=_SHARED
     )
     init_chat_role: str = Field(
         "system",
@@ -208,6 +218,12 @@ class LlmSettings(ServerSettings):
         256, ge=1, le=10_000, description="answers asked for at a time; more requests wait", json_schema_extra=_API
     )
 
+    conversation_store: SecretStr = Field(
+        SecretStr(MEMORY),
+        description="memory (this process), or a Redis server that replicas share: redis://, rediss:// (TLS) or "
+        "unix:///path; a password is better given by environment or file than here, where `ps` shows it",
+        json_schema_extra={**_CONVERSATIONS, "default_text": MEMORY},
+    )
     conversation_ttl_s: float = Field(
         3600,
         gt=0,
@@ -216,6 +232,12 @@ class LlmSettings(ServerSettings):
     )
     max_conversations: int = Field(
         4096, ge=1, description="conversations kept at a time; more are refused", json_schema_extra=_CONVERSATIONS
+    )
+    max_conversation_bytes: int = Field(
+        DEFAULT_MAX_BYTES,
+        ge=1024,
+        description="what the messages of a conversation may hold, pictures included; the oldest turns go",
+        json_schema_extra=_CONVERSATIONS,
     )
     held_response_ttl_s: float = Field(
         600,
@@ -252,6 +274,14 @@ class LlmSettings(ServerSettings):
             raise ValueError(
                 "must be an http or https URL without user, query and fragment, such as http://host:8000/v1"
             )
+        return value
+
+    @field_validator("conversation_store")
+    @classmethod
+    def _check_store(cls, value: SecretStr) -> SecretStr:
+        address = value.get_secret_value()
+        if address != MEMORY and not address.startswith(URL_SCHEMES):
+            raise ValueError(f"must be {MEMORY}, or begin with {', '.join(URL_SCHEMES)}")
         return value
 
     @field_validator("responses_api_reasoning_effort")

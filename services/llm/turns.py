@@ -26,6 +26,7 @@ from services.llm.domain import (
     TurnOutput,
     TurnRequest,
 )
+from services.llm.idle import Idle
 from services.llm.images.images import Images, has_images
 from services.llm.languages import reply_request
 from services.llm.relay import Relay
@@ -72,6 +73,8 @@ class Turns:
         self._admission = AdmissionQueue(
             "generations", running=backend.capabilities.parallel, waiting=defaults.max_waiting
         )
+        self.idle = Idle(1 if backend.capabilities.in_process else backend.capabilities.parallel)
+        """When the model has time for something else."""
 
     async def run(self, asked: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         """The events of one turn; closing the generator cancels it.
@@ -118,7 +121,8 @@ class Turns:
             return 0
         history = conversation.messages if conversation else ()
         request = self._request(asked, conversation, history + messages)
-        return await self._backend.prefill(await self._with_images(request, len(messages)))
+        with self.idle:
+            return await self._backend.prefill(await self._with_images(request, len(messages)))
 
     def _check(self, asked: TurnRequest) -> None:
         capabilities = self._backend.capabilities
@@ -148,7 +152,8 @@ class Turns:
         instructions = config.instructions if config and asked.instructions is None else asked.instructions
         tools = config.tools if config and asked.tools is None else asked.tools
         checks.check_tool_choice(asked.tool_choice, tools or ())
-        context = compose(messages, instructions, self._defaults.instructions)
+        summary = conversation.summary if conversation else ""
+        context = compose(messages, instructions, self._defaults.instructions, summary)
         language = reply_request(asked.language_code) if self._defaults.language_prompt else None
         return GenerationRequest(
             with_request(context, language) if language else context,
@@ -182,15 +187,16 @@ class Turns:
         """Wait for a place, then move the backend's events into the relay. The place is given back when the model is
         done, however slowly the client reads.
         """
-        async with self._admission.admit() as waited:
-            clock.queue_s = waited
-            capabilities = self._backend.capabilities
-            relay.put(Started(response_id, capabilities.model, capabilities.backend))
-            async with contextlib.aclosing(self._backend.generate(request)) as events:
-                async for event in events:
-                    for output in turn.feed(event):
-                        clock.see(output)
-                        relay.put(output)
+        with self.idle:
+            async with self._admission.admit() as waited:
+                clock.queue_s = waited
+                capabilities = self._backend.capabilities
+                relay.put(Started(response_id, capabilities.model, capabilities.backend))
+                async with contextlib.aclosing(self._backend.generate(request)) as events:
+                    async for event in events:
+                        for output in turn.feed(event):
+                            clock.see(output)
+                            relay.put(output)
         if turn.finished is None:
             raise UpstreamError("the model's answer broke off")
 

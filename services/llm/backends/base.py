@@ -29,6 +29,7 @@ class Capabilities:
         backend: the backend's name, as in `--llm_backend`.
         context_length_tokens: tokens of context and answer together; 0 where it is not known.
         parallel: generations that it works on at a time; more wait.
+        in_process: whether it works on this machine, where any other work of it slows a turn down.
     """
 
     model: str
@@ -38,6 +39,7 @@ class Capabilities:
     images: bool = False
     prefill: bool = False
     parallel: int = 1
+    in_process: bool = False
 
 
 class Backend(ABC):

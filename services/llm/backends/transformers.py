@@ -30,7 +30,7 @@ class TransformersBackend(Backend):
         self._settings = settings
         self._thread = ModelThread("llm-model")
         self._model: CausalLanguageModel | None = None
-        self._capabilities = Capabilities(settings.model, "transformers")
+        self._capabilities = Capabilities(settings.model, "transformers", in_process=True)
         self._defaults: dict[str, Any] = {
             **settings.generation_options,
             "max_new_tokens": settings.llm_gen_max_new_tokens,
@@ -85,7 +85,9 @@ class TransformersBackend(Backend):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise StartupError(f"--model_name {settings.model_reference}: cannot load the model: {reason}") from error
         tools = self._model.template.tool_format is not None
-        self._capabilities = Capabilities(settings.model, "transformers", self._model.context_length, tools)
+        self._capabilities = Capabilities(
+            settings.model, "transformers", self._model.context_length, tools, in_process=True
+        )
 
     def check(self, request: GenerationRequest) -> None:
         assert self._model is not None, "load comes first"

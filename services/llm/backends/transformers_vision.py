@@ -28,7 +28,7 @@ class TransformersVisionBackend(Backend):
         self._settings = settings
         self._thread = ModelThread("llm-model")
         self._model: VisionLanguageModel | None = None
-        self._capabilities = Capabilities(settings.model, "transformers", images=True)
+        self._capabilities = Capabilities(settings.model, "transformers", images=True, in_process=True)
         self._defaults: dict[str, Any] = {
             **settings.generation_options,
             "max_new_tokens": settings.llm_gen_max_new_tokens,
@@ -80,7 +80,9 @@ class TransformersVisionBackend(Backend):
             log.debug("loading failed", exc_info=True)
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise StartupError(f"--model_name {settings.model_reference}: cannot load the model: {reason}") from error
-        self._capabilities = Capabilities(settings.model, "transformers", self._model.context_length, images=True)
+        self._capabilities = Capabilities(
+            settings.model, "transformers", self._model.context_length, images=True, in_process=True
+        )
 
     def check(self, request: GenerationRequest) -> None:
         plan(self._defaults, request.options, request.sampling)

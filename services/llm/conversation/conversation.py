@@ -5,13 +5,16 @@ from enum import Enum
 
 from services.common.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from services.llm.conversation.heard import cut_to_heard, is_whole
-from services.llm.conversation.window import pending_tool_calls, trim
-from services.llm.domain import Message, Role, TextPart, Tool
+from services.llm.conversation.window import pending_tool_calls, size_bytes, trim
+from services.llm.domain import ImagePart, Message, Role, TextPart, Tool
 
 MAX_HELD = 16
 """Held turns of one conversation; with more, the oldest is discarded."""
 MAX_MESSAGES = 10_000
 """Messages of one conversation: the window bounds its user turns, not what an application adds to one of them."""
+DEFAULT_MAX_BYTES = 8 << 20
+MAX_UNSUMMARIZED = 200
+"""Messages that may wait for a summary after they have left the window."""
 _MAX_SETTLED = 64
 
 
@@ -22,6 +25,7 @@ class ConversationConfig:
     instructions: str | None = None
     tools: tuple[Tool, ...] | None = None
     chat_size: int | None = None
+    compact_history: bool | None = None
 
 
 class Outcome(Enum):
@@ -39,7 +43,8 @@ class HeldTurn:
         after_id: the message that the turn followed, "" at the beginning: the turn goes there when it is committed.
         asked: what the user's side brought.
         answer: what was generated, as far as it went.
-        expires_at: seconds on the server's monotonic clock.
+        expires_at: seconds on the store's clock.
+        ended: whether nothing will be generated any more.
     """
 
     response_id: str
@@ -47,11 +52,21 @@ class HeldTurn:
     asked: tuple[Message, ...]
     answer: tuple[Message, ...]
     expires_at: float
+    ended: bool = True
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A history and its state; a store counts `version` up with every change."""
+    """A history and its state; a store counts `version` up with every change.
+
+    Attributes:
+        chat_size: user turns in the window.
+        messages: the window.
+        compact: whether what leaves the window is to be summarized.
+        max_bytes: what the messages may hold in all; beyond it the oldest turns leave, too.
+        summary: of all that has left the window and was summarized.
+        unsummarized: what has left the window and waits for its summary; no model sees it meanwhile.
+    """
 
     id: str
     config: ConversationConfig
@@ -62,11 +77,19 @@ class Conversation:
     created_at: float = 0.0
     """Seconds since the epoch, for a person to read."""
     version: int = 0
+    compact: bool = False
+    max_bytes: int = DEFAULT_MAX_BYTES
+    summary: str = ""
+    unsummarized: tuple[Message, ...] = ()
 
     @property
     def pending_tool_call_ids(self) -> tuple[str, ...]:
         """Calls whose output is not in the history yet."""
         return pending_tool_calls(self.messages)
+
+    def held_turn(self, response_id: str) -> HeldTurn | None:
+        """A turn that waits to be settled; None where there is no such turn."""
+        return next((held for held in self.held if held.response_id == response_id), None)
 
     def outcome(self, response_id: str) -> Outcome | None:
         """What became of a response; None where it is not settled, or long forgotten."""
@@ -77,15 +100,28 @@ class Conversation:
 
         Raises:
             NotFoundError: for the output of an unknown tool call.
-            InvalidArgumentError: for a second, different output of a call, or more messages than there may be.
+            InvalidArgumentError: for a second, different output of a call, or more than there may be.
         """
-        changed = self._with_messages(self.messages + new_messages(self.messages, messages, field))
+        new = new_messages(self.messages, messages, field)
+        changed = self._with_messages(self.messages + new) if new else self
         if len(changed.messages) > MAX_MESSAGES:
             raise InvalidArgumentError(f"makes more than {MAX_MESSAGES} messages in the conversation", field=field)
+        changed.check_size(field)
         return changed
 
+    def check_size(self, field: str) -> None:
+        """Check that no more is kept than may be, once all that can leave has left.
+
+        Raises:
+            InvalidArgumentError: naming the field that brought it.
+        """
+        if size_bytes(self.messages) > self.max_bytes:
+            raise InvalidArgumentError(f"makes more than {self.max_bytes} bytes in the conversation", field=field)
+
     def complete(self, response_id: str, asked: tuple[Message, ...], answer: tuple[Message, ...]) -> "Conversation":
-        """With a turn that went well."""
+        """With a turn that went well. Twice is as once."""
+        if self.outcome(response_id) is Outcome.COMMITTED:
+            return self
         return self._with_messages(self.messages + asked + answer)._settle(response_id, Outcome.COMMITTED)
 
     def hold(self, turn: HeldTurn) -> "Conversation":
@@ -115,7 +151,7 @@ class Conversation:
         turn = self._held(response_id, Outcome.COMMITTED)
         if turn is None:
             return self
-        answer = turn.answer if heard_text is None else _heard_answer(turn.answer, heard_text)
+        answer = turn.answer if heard_text is None else _heard_answer(turn, heard_text)
         ids = [message.id for message in self.messages]
         at = ids.index(turn.after_id) + 1 if turn.after_id in ids else 0 if not turn.after_id else len(ids)
         messages = self.messages[:at] + turn.asked + answer + self.messages[at:]
@@ -131,6 +167,21 @@ class Conversation:
         turn = self._held(response_id, Outcome.DISCARDED)
         return self if turn is None else self._settle(response_id, Outcome.DISCARDED)
 
+    def summarize(self, known_summary: str, covered: frozenset[str], summary: str) -> "Conversation":
+        """With a summary in place of the messages that it covers; all that came since stays as it is.
+
+        Args:
+            known_summary: the one that the new one continues; where another has taken its place meanwhile, nothing
+                changes.
+            covered: ids of messages.
+            summary: the new one.
+        """
+        if self.summary != known_summary:
+            return self
+        left = tuple(message for message in self.messages if message.id not in covered)
+        waiting = tuple(message for message in self.unsummarized if message.id not in covered)
+        return replace(self, messages=left, unsummarized=waiting, summary=summary)
+
     def _held(self, response_id: str, wanted: Outcome) -> HeldTurn | None:
         """The held turn; None where it is settled as wanted already."""
         outcome = self.outcome(response_id)
@@ -138,7 +189,7 @@ class Conversation:
             return None
         if outcome is not None:
             raise FailedPreconditionError(f"the response was {outcome.value} already", field="response_id")
-        turn = next((held for held in self.held if held.response_id == response_id), None)
+        turn = self.held_turn(response_id)
         if turn is None:
             raise NotFoundError("no such response is held", field="response_id")
         return turn
@@ -148,16 +199,24 @@ class Conversation:
         return replace(self.release(response_id), settled=settled)
 
     def _with_messages(self, messages: tuple[Message, ...]) -> "Conversation":
-        return replace(self, messages=trim(messages, self.chat_size))
+        """With these messages, as far as the window holds them."""
+        kept = trim(messages, self.chat_size, self.max_bytes)
+        if not self.compact or kept is messages:
+            return replace(self, messages=kept)
+        stay = {id(message) for message in kept}
+        left = tuple(_without_images(message) for message in messages if id(message) not in stay)
+        return replace(self, messages=kept, unsummarized=(*self.unsummarized, *left)[-MAX_UNSUMMARIZED:])
 
 
 def new_messages(history: tuple[Message, ...], added: tuple[Message, ...], field: str) -> tuple[Message, ...]:
-    """What of `added` is new: a tool output that the history has already, word for word, is not.
+    """What of `added` is new: a message that the history has under its id is not, nor is the output of a tool call
+    that it has already, word for word.
 
     Raises:
         NotFoundError: for the output of an unknown tool call.
         InvalidArgumentError: for a second, different output of a call.
     """
+    ids = {message.id for message in history}
     calls = {call.id for message in history for call in message.tool_calls}
     outputs = {message.tool_call_id: message.text for message in history if message.role is Role.TOOL}
     new: list[Message] = []
@@ -170,16 +229,33 @@ def new_messages(history: tuple[Message, ...], added: tuple[Message, ...], field
                 raise InvalidArgumentError("this tool call has another output already", field=path)
             if any(known.tool_call_id == call_id for known in (*history, *new)):
                 continue
+        elif message.id and message.id in ids:
+            continue
         calls.update(call.id for call in message.tool_calls)
         new.append(message)
     return tuple(new)
 
 
-def _heard_answer(answer: tuple[Message, ...], heard: str) -> tuple[Message, ...]:
-    """The part of an answer that was heard; calls of tools stay only where all of it was."""
+def _heard_answer(turn: HeldTurn, heard: str) -> tuple[Message, ...]:
+    """The part of an answer that was heard; calls of tools stay only where all of it was.
+
+    What was generated is not known where the server that did it has died: then it is what was heard.
+    """
+    answer = turn.answer
     text = "".join(message.text for message in answer)
     if is_whole(text, heard):
         return answer
     if not heard.strip():
         return ()
+    if not answer:
+        return (Message(Role.ASSISTANT, (TextPart(heard),), id=f"msg_{turn.response_id.removeprefix('resp_')}"),)
     return (replace(answer[0], content=(TextPart(cut_to_heard(text, heard)),), tool_calls=()),)
+
+
+def _without_images(message: Message) -> Message:
+    """What a summary can be made of; pictures are large."""
+    if not any(isinstance(part, ImagePart) for part in message.content):
+        return message
+    return replace(
+        message, content=tuple(TextPart("[picture]") if isinstance(p, ImagePart) else p for p in message.content)
+    )

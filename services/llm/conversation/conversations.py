@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,15 +13,26 @@ from services.common.errors import (
     ConversationNotFoundError,
     InvalidArgumentError,
     NotFoundError,
+    ParleyError,
     ToolOutputPendingError,
 )
-from services.llm.conversation.conversation import Conversation, ConversationConfig, HeldTurn, new_messages
-from services.llm.conversation.store import ConversationStore
-from services.llm.conversation.window import pending_tool_calls
+from services.llm.conversation.compaction import Plan
+from services.llm.conversation.conversation import (
+    DEFAULT_MAX_BYTES,
+    Conversation,
+    ConversationConfig,
+    HeldTurn,
+    new_messages,
+)
+from services.llm.conversation.store import COMPACTION, ConversationStore
+from services.llm.conversation.turn_claim import TurnClaim, ended_elsewhere
+from services.llm.conversation.window import pending_tool_calls, size_bytes
 from services.llm.domain import Message, Role
 
+log = logging.getLogger(__name__)
+
 MAX_WAITING_TURNS = 16
-"""Turns that may wait for the one before them on the same conversation."""
+"""Turns that may wait for the one before them on the same conversation, in one server."""
 
 Change = Callable[[Conversation], Conversation]
 
@@ -36,14 +48,18 @@ class RunningTurn:
 
     Attributes:
         conversation: as it was when the turn began; a held turn that nobody committed yet is not in it.
+        latest: as this turn last read or wrote it.
         asked: what is new, with ids; empty where the history already ends with what is to be answered.
+        claim: what keeps other servers from running another turn meanwhile.
         held: whether the turn waits for `commit_response` after its end.
         answer: what was generated so far.
     """
 
     response_id: str
     conversation: Conversation
+    latest: Conversation
     asked: tuple[Message, ...]
+    claim: TurnClaim
     held: bool
     answer: Callable[[], tuple[Message, ...]] = tuple
     begun: bool = False
@@ -54,11 +70,14 @@ class RunningTurn:
 class Conversations:
     """Everything that may be done with conversations; turns on one of them run one after another.
 
+    Where servers share a store, a turn that meets one on another server waits for a moment, and is refused then.
+
     Args:
         store: where they are kept.
         chat_size: user turns kept, where a conversation sets no other number.
         held_ttl_s: seconds after which a held turn that nobody settled is discarded.
-        clock: seconds, monotonic.
+        compact: whether older turns are to be summarized, where a conversation does not say.
+        max_bytes: what the messages of a conversation may hold in all.
     """
 
     def __init__(
@@ -67,12 +86,16 @@ class Conversations:
         *,
         chat_size: int,
         held_ttl_s: float,
-        clock: Callable[[], float] = time.monotonic,
+        compact: bool = False,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         self._store = store
         self._chat_size = chat_size
         self._held_ttl_s = held_ttl_s
-        self._clock = clock
+        self._compact = compact
+        self._max_bytes = max_bytes
+        self.on_change: Callable[[Conversation], None] = lambda conversation: None
+        """Told of every conversation that was made or changed here; must not wait."""
         self._queues: dict[str, AdmissionQueue] = {}
         self._running: dict[str, RunningTurn] = {}
 
@@ -87,14 +110,21 @@ class Conversations:
         """Start a conversation; without an id it gets one.
 
         Raises:
-            InvalidArgumentError: the id is taken.
+            InvalidArgumentError: the id is taken, or the messages are too large.
             OverloadedError: there are too many.
         """
-        chat_size = self._chat_size if config.chat_size is None else config.chat_size
-        conversation = Conversation(conversation_id or new_id("conv"), config, chat_size, created_at=time.time())
+        conversation = Conversation(
+            conversation_id or new_id("conv"),
+            config,
+            self._chat_size if config.chat_size is None else config.chat_size,
+            created_at=time.time(),
+            compact=self._compact if config.compact_history is None else config.compact_history,
+            max_bytes=self._max_bytes,
+        )
         conversation = conversation.append(_with_ids(messages))
         if not await self._store.create(conversation):
             raise InvalidArgumentError("a conversation with this id exists already", field="conversation_id")
+        self.on_change(conversation)
         return conversation
 
     async def get(self, conversation_id: str) -> Conversation:
@@ -103,10 +133,7 @@ class Conversations:
         Raises:
             ConversationNotFoundError: there is none, or no more.
         """
-        conversation = await self._store.get(conversation_id)
-        if conversation is None:
-            raise ConversationNotFoundError("no such conversation, or it has expired", field="conversation_id")
-        return conversation.expire(self._clock())
+        return self._found(await self._store.get(conversation_id))
 
     async def append(self, conversation_id: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """Add messages without generating; returns them with their ids.
@@ -117,26 +144,48 @@ class Conversations:
             NotFoundError: the output of an unknown tool call.
         """
         messages = _with_ids(messages)
+
+        async def append() -> Conversation:
+            return await self._change(conversation_id, lambda known: known.append(messages))
+
         try:
-            conversation = await self._change(conversation_id, lambda known: known.append(messages))
+            conversation = await append()
         except ConversationNotFoundError:
             raise
         except NotFoundError:
-            if conversation_id not in self._queues:
+            if conversation_id in self._queues:
+                async with self._one_at_a_time(conversation_id):
+                    conversation = await append()
+            elif await ended_elsewhere(self._store, conversation_id):
+                conversation = await append()
+            else:
                 raise
-            async with self._one_at_a_time(conversation_id):
-                conversation = await self._change(conversation_id, lambda known: known.append(messages))
         return tuple(_stored(conversation, message) for message in messages)
 
     async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:
-        """Put a held response into the history, cut to what was heard (None: all of it, once it has ended)."""
+        """Put a held response into the history, cut to what was heard (None: all of it, once it has ended).
+
+        A response that another server still generates is waited for, until that server has ended it or died.
+        """
+
+        def commit(known: Conversation) -> Conversation:
+            return known.commit(response_id, heard_text)
+
         running = self._running.get(response_id)
-        if running is not None and running.held and running.conversation.id == conversation_id:
-            if heard_text is None:
-                await running.ended.wait()
-            else:
-                await self._keep(running)
-        await self._change(conversation_id, lambda known: known.commit(response_id, heard_text))
+        if running is None or not running.held or running.conversation.id != conversation_id:
+            known = await self.get(conversation_id)
+            held = known.held_turn(response_id)
+            if held is not None and not held.ended and await ended_elsewhere(self._store, conversation_id, response_id):
+                known = await self.get(conversation_id)
+            await self._change(conversation_id, commit, known)
+        elif heard_text is None:
+            await running.ended.wait()
+            await self._change(conversation_id, commit)
+        else:
+            so_far = self._held(running, ended=False)
+            running.latest = await self._change(
+                conversation_id, lambda known: commit(known.hold(so_far)), running.latest
+            )
 
     async def discard_response(self, conversation_id: str, response_id: str) -> None:
         """Drop a held response and the turn that asked for it."""
@@ -165,12 +214,15 @@ class Conversations:
             ToolOutputPendingError: calls of tools wait for their outputs.
             OverloadedError: too many turns wait on this conversation.
         """
-        await self.get(conversation_id)
-        async with self._one_at_a_time(conversation_id):
-            conversation = await self.get(conversation_id)
+        claim = TurnClaim(self._store, conversation_id, response_id)
+        async with self._one_at_a_time(conversation_id), claim:
+            conversation = self._found(await claim.take())
             asked = new_messages(conversation.messages, _with_ids(messages), "messages")
             check_answerable(conversation.messages + asked)
-            turn = RunningTurn(response_id, conversation, asked, held)
+            if size_bytes(asked) > conversation.max_bytes:
+                limit = f"hold more than the {conversation.max_bytes} bytes that a conversation may have"
+                raise InvalidArgumentError(limit, field="messages")
+            turn = RunningTurn(response_id, conversation, conversation, asked, claim, held)
             self._running[response_id] = turn
             try:
                 yield turn
@@ -178,8 +230,7 @@ class Conversations:
                 del self._running[response_id]
                 try:
                     if held and turn.begun and not turn.completed:
-                        with contextlib.suppress(ConversationNotFoundError):  # deleted meanwhile: nothing to keep
-                            await self._keep(turn)
+                        await self._keep_what_came(turn)
                 finally:
                     turn.ended.set()
 
@@ -188,42 +239,98 @@ class Conversations:
         turn.answer = answer
         turn.begun = True
         if turn.held:
-            await self._keep(turn)
+            await self._keep(turn, ended=False)
 
     async def complete(self, turn: RunningTurn) -> None:
         """The answer is whole: it enters the history, or stays held.
 
         Raises:
             ConversationNotFoundError: the conversation was deleted meanwhile.
+            ConversationBusyError: this server was out of touch for so long that another one runs a turn meanwhile.
+            StoreUnavailableError: the answer could not be stored.
         """
         if turn.held:
-            await self._keep(turn)
+            await self._keep(turn, ended=True)
         else:
-            answer = turn.answer()
-            await self._change(
-                turn.conversation.id, lambda known: known.complete(turn.response_id, turn.asked, _with_ids(answer))
-            )
+            answer = _with_ids(turn.answer())
+            await self._end(turn, lambda known: known.complete(turn.response_id, turn.asked, answer))
         turn.completed = True
 
-    async def _keep(self, turn: RunningTurn) -> None:
+    async def claim_compaction(self, conversation_id: str, holder: str, seconds: float) -> bool:
+        """Whether `holder` may summarize a conversation now; no other server does for so many seconds."""
+        return await self._store.claim(conversation_id, COMPACTION, holder, seconds)
+
+    async def summarize(self, conversation_id: str, planned: Plan, summary: str) -> bool:
+        """Put a summary in place of what it covers; False where another one has taken its place meanwhile.
+
+        Raises:
+            ConversationNotFoundError: the conversation was deleted meanwhile.
+        """
+        known = await self._change(
+            conversation_id, lambda known: known.summarize(planned.known_summary, planned.covered, summary)
+        )
+        return known.summary == summary
+
+    def _found(self, conversation: Conversation | None) -> Conversation:
+        if conversation is None:
+            raise ConversationNotFoundError("no such conversation, or it has expired", field="conversation_id")
+        return conversation.expire(self._store.now())
+
+    async def _keep_what_came(self, turn: RunningTurn) -> None:
+        """At the end of a held turn that failed or was cancelled: its own error is the one to tell."""
+        try:
+            await self._keep(turn, ended=True)
+        except ConversationNotFoundError:
+            return  # deleted meanwhile: nothing to keep
+        except ParleyError as error:
+            log.warning("what was generated of a held response is lost", extra={"error": error.message})
+
+    async def _keep(self, turn: RunningTurn, *, ended: bool) -> None:
         """Hold the turn with what was generated so far."""
+        held = self._held(turn, ended=ended)
+        if ended:
+            await self._end(turn, lambda known: known.hold(held))
+        else:
+            turn.latest = await self._change(turn.conversation.id, lambda known: known.hold(held), turn.latest)
+
+    def _held(self, turn: RunningTurn, *, ended: bool) -> HeldTurn:
         history = turn.conversation.messages
-        held = HeldTurn(
+        return HeldTurn(
             turn.response_id,
             history[-1].id if history else "",
             turn.asked,
             _with_ids(turn.answer()),
-            self._clock() + self._held_ttl_s,
+            self._store.now() + self._held_ttl_s,
+            ended,
         )
-        await self._change(turn.conversation.id, lambda known: known.hold(held))
 
-    async def _change(self, conversation_id: str, change: Change) -> Conversation:
-        """Read, change, write; again where somebody else was faster."""
+    async def _end(self, turn: RunningTurn, change: Change) -> None:
+        """The turn's last change, which gives its claim back in the same step."""
+        before = turn.latest
+        turn.latest = await self._change(turn.conversation.id, change, before, ended=turn.response_id)
+        turn.claim.given_back = turn.latest is not before
+
+    async def _change(
+        self, conversation_id: str, change: Change, known: Conversation | None = None, ended: str = ""
+    ) -> Conversation:
+        """Change what is `known`, or read it first; again where somebody else was faster.
+
+        Args:
+            conversation_id: of the conversation.
+            change: pure, and harmless where it was made already: a connection may break after the store has written.
+            known: what was read last, if it was read.
+            ended: the response whose turn ends with this.
+        """
+        known = known or await self.get(conversation_id)
         while True:
-            known = await self.get(conversation_id)
             changed = change(known)
-            if changed is known or await self._store.replace(changed):
+            if changed is known:
+                return known
+            if await self._store.replace(changed, ended):
+                changed = replace(changed, version=changed.version + 1)
+                self.on_change(changed)
                 return changed
+            known = await self.get(conversation_id)
 
     @contextlib.asynccontextmanager
     async def _one_at_a_time(self, conversation_id: str) -> AsyncIterator[None]:

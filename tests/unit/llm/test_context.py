@@ -26,6 +26,17 @@ def test_default_instructions_step_back_for_a_system_message() -> None:
     assert [message.text for message in compose((SYSTEM, USER), "Mine", "default")] == ["Mine", "Be brief", "Hello"]
 
 
+def test_a_summary_ends_the_system_message_at_the_head_or_becomes_it() -> None:
+    told = compose((USER,), "Be kind", "default", "They met.")
+    assert [message.role for message in told] == [Role.SYSTEM, Role.USER]
+    assert told[0].text.startswith("Be kind\n\nWhat was said earlier")
+    assert told[0].text.endswith("\nThey met.")
+    assert compose((SYSTEM, USER), None, "default", "They met.")[0].text.startswith("Be brief\n\nWhat")
+    bare = compose((USER,), "", "default", "They met.")
+    assert bare[0].text.startswith("What was said")
+    assert bare[1:] == (USER,)
+
+
 def test_the_language_request_follows_the_last_user_message_and_changes_no_other() -> None:
     assistant = Message(Role.ASSISTANT, (TextPart("Hi"),))
     extended = with_request((USER, assistant, USER), "In French.")

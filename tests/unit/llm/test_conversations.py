@@ -36,7 +36,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def conversations(clock: Clock) -> AsyncIterator[Conversations]:
     store = MemoryStore(100.0, 100, clock)
-    yield Conversations(store, chat_size=30, held_ttl_s=50.0, clock=clock)
+    yield Conversations(store, chat_size=30, held_ttl_s=50.0)
     await store.aclose()
 
 
@@ -268,13 +268,13 @@ class SlowerStore(MemoryStore):
 
     other: Message | None = USER
 
-    async def replace(self, conversation: Conversation) -> bool:
+    async def replace(self, conversation: Conversation, ended: str = "") -> bool:
         if self.other is not None:
             message, self.other = self.other, None
             known = await self.get(conversation.id)
             assert known is not None
             assert await super().replace(known.append((message,)))
-        return await super().replace(conversation)
+        return await super().replace(conversation, ended)
 
 
 async def test_edge_27_two_writers_lose_no_message() -> None:

@@ -122,10 +122,7 @@ def test_messages_survive_the_round_trip() -> None:
     assert convert.messages([convert.message_message(message) for message in messages]) == messages
 
 
-def test_a_summarizing_conversation_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError) as caught:
-        convert.conversation_config(conversation_service_pb2.ConversationConfig(compact_history=True))
-    assert caught.value.field == "config.compact_history"
+def test_a_window_that_is_too_large_is_refused() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         convert.conversation_config(conversation_service_pb2.ConversationConfig(chat_size=100_000))
     assert caught.value.field == "config.chat_size"

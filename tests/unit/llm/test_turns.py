@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
@@ -15,16 +14,13 @@ from services.common.errors import (
     ToolOutputPendingError,
     UpstreamError,
 )
-from services.llm.backends.base import Backend, Capabilities
 from services.llm.conversation.conversation import ConversationConfig
 from services.llm.conversation.conversations import Conversations
 from services.llm.conversation.memory import MemoryStore
 from services.llm.domain import (
-    BackendEvent,
     Completed,
     Finished,
     FinishReason,
-    GenerationRequest,
     Message,
     Role,
     SpeechSegment,
@@ -41,8 +37,8 @@ from services.llm.domain import (
     Usage,
 )
 from services.llm.turns import TurnDefaults, Turns
+from tests.support.scripted_backend import STOP, ScriptedBackend
 
-STOP = Finished(FinishReason.STOP, Usage(1, 2))
 DEFAULTS = TurnDefaults(
     first_segment_min_chars=0,
     instructions="default",
@@ -52,43 +48,6 @@ DEFAULTS = TurnDefaults(
     max_input_chars=1000,
     max_waiting=1,
 )
-
-
-class ScriptedBackend(Backend):
-    """Plays a list of events; an exception is raised, an asyncio.Event awaited. Notes what it was asked."""
-
-    def __init__(self) -> None:
-        self.script: list[BackendEvent | Exception | asyncio.Event] = [TextDelta("Hello. "), TextDelta("Bye."), STOP]
-        self.requests: list[GenerationRequest] = []
-        self.closed = 0
-        self.able = Capabilities("model", "scripted", tools=True, parallel=1)
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self.able
-
-    async def load(self) -> None:
-        """Nothing to load."""
-
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[BackendEvent, None]:
-        self.requests.append(request)
-        try:
-            for step in list(self.script):
-                if isinstance(step, asyncio.Event):
-                    await step.wait()
-                elif isinstance(step, Exception):
-                    raise step
-                else:
-                    yield step
-        finally:
-            self.closed += 1
-
-    async def prefill(self, request: GenerationRequest) -> int:
-        self.requests.append(request)
-        return 7
-
-    async def aclose(self) -> None:
-        """Nothing to close."""
 
 
 @pytest.fixture

@@ -40,6 +40,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UPSTREAM_UNAUTHENTICATED: _ErrorReason.ValueType  # 15
     ERROR_REASON_SERVER_DRAINING: _ErrorReason.ValueType  # 16
     ERROR_REASON_TOOL_OUTPUT_PENDING: _ErrorReason.ValueType  # 17
+    ERROR_REASON_CONVERSATION_BUSY: _ErrorReason.ValueType  # 18
+    ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 19
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the values of google.rpc.ErrorInfo.reason (without the
@@ -64,4 +66,6 @@ ERROR_REASON_UPSTREAM_TIMEOUT: ErrorReason.ValueType  # 14
 ERROR_REASON_UPSTREAM_UNAUTHENTICATED: ErrorReason.ValueType  # 15
 ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 16
 ERROR_REASON_TOOL_OUTPUT_PENDING: ErrorReason.ValueType  # 17
+ERROR_REASON_CONVERSATION_BUSY: ErrorReason.ValueType  # 18
+ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 19
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -79,7 +79,12 @@ class Conversation(_message.Message):
     PENDING_TOOL_CALL_IDS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    summary: _builtins.str
+    """What the turns that have left the history were about; the model sees it
+    after the instructions. Empty where nothing was summarized.
+    """
     @_builtins.property
     def config(self) -> Global___ConversationConfig: ...
     @_builtins.property
@@ -101,10 +106,11 @@ class Conversation(_message.Message):
         pending_tool_call_ids: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        summary: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "messages", b"messages", "pending_tool_call_ids", b"pending_tool_call_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "messages", b"messages", "pending_tool_call_ids", b"pending_tool_call_ids", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,24 @@
+"""What the LLM service counts, beside what every server does."""
+
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram
+
+_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0)
+
+
+class CompactionMetrics:
+    """Summaries of conversations, by what became of them."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._seconds = Histogram(
+            "parley_llm_compaction_seconds",
+            "Time from the wish for a summary to its end, waiting for the model included.",
+            ("outcome",),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+
+    def ended(self, outcome: str, seconds: float) -> None:
+        """A compaction ended: done, failed, outdated (another was faster), elsewhere (another server is at it),
+        needless, deleted (with its conversation) or stopped (with the server).
+        """
+        self._seconds.labels(outcome).observe(seconds)
