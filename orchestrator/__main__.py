@@ -3,9 +3,11 @@
 import grpc
 from parley.agent.v1 import agent_service_pb2, agent_service_pb2_grpc
 
+from orchestrator.live import SessionOptions
 from orchestrator.servicer import VoiceAgentServicer
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.stages import Services, connect
+from orchestrator.turn import TurnOptions
 from services.common import server
 from services.common.admission import AdmissionQueue
 from services.common.settings import load_or_exit
@@ -26,7 +28,9 @@ class Orchestrator(server.Service):
         settings = self._settings
         self._services = connect(settings)
         sessions = AdmissionQueue("sessions", running=settings.max_sessions, waiting=0, retry_after_s=5.0)
-        servicer = VoiceAgentServicer(self._services, sessions, settings.response_timeout_s)
+        turn = TurnOptions(settings.response_timeout_s, settings.max_audio_lead)
+        options = SessionOptions(turn, settings.speculation, settings.false_interruption_timeout)
+        servicer = VoiceAgentServicer(self._services, sessions, options)
         agent_service_pb2_grpc.add_VoiceAgentServiceServicer_to_server(servicer, grpc_server)
 
     async def load(self) -> None:

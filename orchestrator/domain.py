@@ -1,7 +1,7 @@
 """What the orchestrator's parts tell each other: the session's configuration and the events of a conversation.
 
 Messages of `parley.common.v1` that only pass through (tools, sampling) stay as they are; all else is plain data.
-Times are seconds; those called `at` are of `time.monotonic()`, all others are spans.
+Times are seconds; those called `at` are of `clock.now()`, all others are spans.
 """
 
 from dataclasses import dataclass
@@ -79,11 +79,28 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True)
+class SpeechPaused:
+    """The user is silent since `at_s` after the start of the stream; their turn may be over. Not for the client."""
+
+    item_id: str
+    at_s: float
+
+
+@dataclass(frozen=True)
+class SpeechResumed:
+    """The user goes on after a pause. Not for the client."""
+
+    item_id: str
+
+
+@dataclass(frozen=True)
 class TranscriptUpdated:
-    """The utterance so far, whole."""
+    """The utterance so far, whole; `at_pause` says that it is final if nothing follows."""
 
     item_id: str
     text: str
+    language_code: str = ""
+    at_pause: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,4 +184,5 @@ class Failure:
 
 ResponseEvent = ResponseCreated | TextDelta | AudioDelta | FunctionCall | ResponseDone
 TranscriptEvent = SpeechStarted | SpeechStopped | TranscriptUpdated | TranscriptCompleted
+ListeningEvent = TranscriptEvent | SpeechPaused | SpeechResumed
 ServerEvent = ResponseEvent | TranscriptEvent | SessionCreated | SessionUpdated | Failure

@@ -2,34 +2,63 @@
 
 import asyncio
 import logging
-import time
-from dataclasses import replace
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
 
 from parley.common.v1 import chat_pb2
 
-from orchestrator.audio_clock import AudioClock
+from orchestrator import clock
 from orchestrator.domain import (
+    AudioDelta,
     Failure,
+    ListeningEvent,
     SessionConfig,
     SessionCreated,
     SessionUpdated,
+    SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
     TranscriptCompleted,
-    TranscriptEvent,
+    TranscriptUpdated,
 )
+from orchestrator.hearing import Hearing
+from orchestrator.interruptions import interrupts
+from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
-from orchestrator.session import Command, Session, StartResponse
+from orchestrator.session import (
+    CancelResponse,
+    Command,
+    ConfirmResponse,
+    DiscardResponse,
+    HoldResponse,
+    Prefill,
+    ResumeResponse,
+    Session,
+    StartResponse,
+)
 from orchestrator.stages import Stages
 from orchestrator.stages.language_model import Prompt
-from orchestrator.stages.speech_to_text import Listening
-from orchestrator.turn import Heard, Turn
+from orchestrator.turn import Heard, Turn, TurnOptions
 from services.common.errors import InvalidArgumentError, ParleyError
 
 log = logging.getLogger(__name__)
 
-RELISTEN_WAIT_S = 1.0
-"""After recognition failed, audio is dropped for so long before it is tried again."""
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """What all live sessions of a server share.
+
+    Attributes:
+        turn: how responses are made.
+        speculation: whether responses begin at a pause that may be the end of the user's turn.
+        false_interruption_timeout_s: seconds after which a held response goes on, where no words have come.
+    """
+
+    turn: TurnOptions
+    speculation: bool = True
+    false_interruption_timeout_s: float = 2.0
 
 
 class LiveSession:
@@ -38,26 +67,34 @@ class LiveSession:
     Events for the client go to `outbox`, in order.
     """
 
-    def __init__(self, stages: Stages, session_id: str, config: SessionConfig, response_timeout_s: float) -> None:
-        self.outbox = Outbox()
+    def __init__(
+        self, stages: Stages, session_id: str, config: SessionConfig, options: SessionOptions, metrics: TurnMetrics
+    ) -> None:
+        self.outbox = Outbox(self._audio_left)
         self.conversation_id = ""
         self.session_id = session_id
         self._stages = stages
         self._config = config
-        self._response_timeout_s = response_timeout_s
-        self._state = Session(f"{session_id}_response")
-        self._listening: Listening | None = None
-        self._listener: asyncio.Task[None] | None = None
-        self._listen_serial = 0
-        self._deaf_until = 0.0
-        self._deafness: ParleyError | None = None
-        self._clock = AudioClock()
-        self._heard_s = 0.0
-        self._heard = Heard(time.monotonic())
+        self._options, self._metrics = options, metrics
+        self._state = Session(
+            f"{session_id}_response",
+            speculation=options.speculation,
+            false_interruption_timeout_s=options.false_interruption_timeout_s,
+        )
+        self._hearing = Hearing(
+            stages.stt,
+            session_id,
+            config,
+            pauses=options.speculation,
+            on_event=self._on_heard,
+            on_lost=self._on_lost,
+        )
+        self._heard = Heard(clock.now())
         self._turn: Turn | None = None
-        self._turns: set[asyncio.Task[None]] = set()
-        self._items: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._prefilling = False
         self._item_order = asyncio.Lock()
+        self._alarm: asyncio.TimerHandle | None = None
         self._apply_config()
 
     async def open(self, conversation_id: str) -> None:
@@ -75,9 +112,8 @@ class LiveSession:
     async def update(self, config: SessionConfig) -> None:
         """Use another configuration from now on; a response that runs keeps its own."""
         await self._stages.check_names(config)
-        before, self._config = self._listening_config(), config
-        if self._listening_config() != before:
-            self._stop_listening()
+        self._config = config
+        self._hearing.configure(config)
         self._apply_config()
         self.outbox.put(SessionUpdated(config))
 
@@ -88,14 +124,7 @@ class LiveSession:
 
     async def append_audio(self, audio: bytes) -> None:
         """Listen to this, in the session's input format."""
-        if not audio:
-            return
-        now = time.monotonic()
-        listening = self._listen(now)
-        if listening is None:
-            return
-        self._clock.arrived(len(audio) / self._config.input_format.bytes_per_second, now)
-        await listening.send_audio(audio)
+        await self._hearing.append(audio)
 
     async def commit_audio(self) -> None:
         """The user's turn ends here.
@@ -103,20 +132,15 @@ class LiveSession:
         Raises:
             ParleyError: where recognition failed a moment ago, so that there is nothing to end.
         """
-        listening = self._listen(time.monotonic())
-        if listening is not None:
-            await listening.end_utterance()
-        elif self._deafness is not None:
-            raise self._deafness
+        await self._hearing.commit()
 
     def clear_audio(self) -> None:
         """Forget what was said since the last turn."""
-        self._stop_listening()
+        self._hearing.clear()
 
     def create_item(self, message: chat_pb2.Message, client_event_id: str) -> None:
         """Add a message to the history, in the order of these calls and before the next response."""
-        self._items.add(task := asyncio.create_task(self._append_item(message, client_event_id)))
-        task.add_done_callback(self._items.discard)
+        self._own(self._append_item(message, client_event_id))
 
     def truncate(self, item_id: str, played_s: float) -> None:
         """The client played only so much of an item's audio.
@@ -130,8 +154,8 @@ class LiveSession:
 
     def create_response(self) -> None:
         """Answer what the conversation holds."""
-        self._heard = Heard(time.monotonic())
-        self._execute(self._state.response_requested())
+        self._heard = Heard(clock.now())
+        self._execute(self._state.response_requested(clock.now()))
 
     def cancel_response(self, response_id: str) -> None:
         """Stop the response with this id, or the current one."""
@@ -139,106 +163,132 @@ class LiveSession:
 
     async def finish(self) -> None:
         """The client sends nothing more: answer what is still to be answered, then close the outbox."""
-        if self._listening is not None and self._listener is not None:
-            await self._listening.finish()
-            await self._listener
-        while self._turns or self._items:
-            await asyncio.wait(self._turns | self._items)
+        await self._hearing.finish()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
         self.outbox.close()
 
     async def aclose(self) -> None:
         """Stop everything, settle the history, and wait for the end of it."""
-        self._state.create_response = False
-        self._stop_listening()
+        self._hearing.clear()
         self._execute(self._state.abandon())
-        while owned := self._turns | self._items:
-            await asyncio.wait(owned)
-        if self._listener is not None:
-            await asyncio.gather(self._listener, return_exceptions=True)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._hearing.aclose()
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     # Listening
 
-    def _listen(self, now: float) -> Listening | None:
-        if self._listening is None and now >= self._deaf_until:
-            self._listen_serial += 1
-            self._heard_s += self._clock.total_s
-            self._clock = AudioClock()
-            self._listening = self._stages.stt.listen(self._config)
-            self._listener = asyncio.create_task(self._follow(self._listening, self._listen_serial))
-        return self._listening
+    def _on_heard(self, event: ListeningEvent) -> None:
+        now = clock.now()
+        match event:
+            case SpeechStarted(item_id, _):
+                self._on_voice(event, self._state.speech_started(item_id, now))
+            case SpeechPaused(item_id, at_s):
+                self._heard = Heard(self._hearing.arrived_at(at_s))
+                self._state.speech_paused(item_id)
+            case SpeechResumed(item_id):
+                self._on_words(item_id, self._state.speech_resumed(item_id, now))
+            case SpeechStopped(item_id, end_s):
+                ended_at = self._hearing.arrived_at(end_s)
+                self._heard = Heard(ended_at, endpointing=now - ended_at)
+                self._state.speech_stopped(item_id)
+                self.outbox.put(event)
+            case TranscriptUpdated(item_id, text, language_code, at_pause):
+                self.outbox.put(event)
+                words = interrupts(text, language_code)
+                if at_pause:
+                    commands = self._state.pause_transcribed(item_id, text, language_code, words=words)
+                else:
+                    commands = self._state.words_heard(item_id, words=words)
+                self._on_words(item_id, commands)
+            case TranscriptCompleted(item_id, text, language_code):
+                self.outbox.put(event)
+                self._heard = replace(self._heard, final_transcript=now - self._heard.ended_at)
+                words = interrupts(text, language_code)
+                try:
+                    commands = self._state.transcript_completed(item_id, text, language_code, now, words=words)
+                except ParleyError as error:
+                    self.outbox.put(Failure(error))
+                else:
+                    self._on_words(item_id, commands)
 
-    def _stop_listening(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            self._listening = None
+    def _on_voice(self, started: SpeechStarted, commands: list[Command]) -> None:
+        """The user's voice: the client hears of it first, and nothing that it should not play follows."""
+        if self._turn is not None and any(isinstance(command, HoldResponse | CancelResponse) for command in commands):
+            self._turn.output.hold()
+        self.outbox.put(started)
+        self._execute(commands)
 
-    def _listening_config(self) -> tuple[object, ...]:
-        config = self._config
-        return config.input_format, config.stt_model, config.language_code, config.turn_detection
+    def _on_words(self, item_id: str, commands: list[Command]) -> None:
+        """The user's words; where they stop a response that is being played, the client stops playing first."""
+        stops = any(isinstance(command, HoldResponse | CancelResponse) for command in commands)
+        if stops and self._turn is not None and self._turn.output.playing:
+            self._on_voice(SpeechStarted(item_id, self._hearing.position_s), commands)
+        else:
+            self._execute(commands)
 
-    async def _follow(self, listening: Listening, serial: int) -> None:
-        try:
-            async for event in listening.events():
-                if listening is not self._listening:
-                    return
-                self._on_heard(replace(event, item_id=f"{self.session_id}_input_{serial}_{event.item_id}"))
-        except ParleyError as error:
-            if listening is self._listening:
-                self._deafness, self._deaf_until = error, time.monotonic() + RELISTEN_WAIT_S
-                self.outbox.put(Failure(error))
-        finally:
-            if listening is self._listening:
-                self._listening = None
-
-    def _on_heard(self, event: TranscriptEvent) -> None:
-        now = time.monotonic()
-        if isinstance(event, SpeechStarted):
-            self.outbox.put(replace(event, start_s=event.start_s + self._heard_s))
-            self._execute(self._state.speech_started())
-            return
-        if isinstance(event, SpeechStopped):
-            ended_at = self._clock.when(event.end_s, now)
-            self._heard = Heard(ended_at, endpointing=now - ended_at)
-            self.outbox.put(replace(event, end_s=event.end_s + self._heard_s))
-            return
-        self.outbox.put(event)
-        if isinstance(event, TranscriptCompleted):
-            self._heard = replace(self._heard, final_transcript=now - self._heard.ended_at)
-            try:
-                self._execute(self._state.transcript_completed(event.text, event.language_code))
-            except ParleyError as error:
-                self.outbox.put(Failure(error))
+    def _on_lost(self, error: ParleyError | None) -> None:
+        if error is not None:
+            self.outbox.put(Failure(error))
+        self._execute(self._state.speech_lost())
 
     # Responding
 
     def _execute(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, StartResponse):
-                self._turn = self._make_turn(command)
-                self._turns.add(task := asyncio.create_task(self._respond(self._turn)))
-                task.add_done_callback(self._turns.discard)
+                self._start(command)
+            elif isinstance(command, Prefill):
+                if not self._prefilling:
+                    self._own(self._prefill())
             elif self._turn is not None and self._turn.response_id == command.response_id:
-                self._turn.cancel()
+                self._steer(self._turn, command)
+        self._set_alarm()
 
-    def _make_turn(self, command: StartResponse) -> Turn:
+    def _start(self, command: StartResponse) -> None:
         messages = () if command.input.text is None else (user_message(command.input.text),)
-        return Turn(
+        self._turn = Turn(
             self._stages,
             self._config,
             self.outbox,
             command.response_id,
             Prompt(messages, self.conversation_id, command.input.language_code),
-            self._heard,
-            timeout_s=self._response_timeout_s,
+            self._options.turn,
+            self._metrics,
             on_audio=lambda: self._state.audio_started(command.response_id),
         )
+        if not command.speculative:
+            self._turn.confirm(self._heard)
+        self._own(self._respond(self._turn))
+
+    def _steer(
+        self,
+        turn: Turn,
+        command: ConfirmResponse | DiscardResponse | HoldResponse | ResumeResponse | CancelResponse,
+    ) -> None:
+        match command:
+            case ConfirmResponse():
+                self._metrics.confirmed()
+                turn.confirm(self._heard)
+            case DiscardResponse():
+                turn.discard()
+            case HoldResponse():
+                turn.output.hold()
+            case ResumeResponse():
+                self._metrics.interrupted(real=False)
+                turn.output.resume()
+            case CancelResponse():
+                self._metrics.interrupted(real=True)
+                turn.cancel()
 
     async def _respond(self, turn: Turn) -> None:
         async with self._item_order:
             pass  # items that the client created before are in the history now
         await turn.run()
         self._turn = None
-        self._execute(self._state.response_ended(turn.response_id))
+        self._execute(self._state.response_ended(turn.response_id, clock.now()))
 
     async def _append_item(self, message: chat_pb2.Message, client_event_id: str) -> None:
         async with self._item_order:
@@ -246,6 +296,35 @@ class LiveSession:
                 await self._stages.llm.append_message(self.conversation_id, message)
             except ParleyError as error:
                 self.outbox.put(Failure(error, client_event_id))
+
+    async def _prefill(self) -> None:
+        self._prefilling = True
+        try:
+            await self._stages.llm.prefill(self.conversation_id)
+        except ParleyError as error:  # the turn itself will tell, if it is more than a hiccup
+            log.info("prefill failed", extra={"error": str(error)})
+        finally:
+            self._prefilling = False
+
+    def _set_alarm(self) -> None:
+        """Wake the state machine when it wants to be woken."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._state.wake_at is not None:
+            delay_s = max(0.0, self._state.wake_at - clock.now())
+            self._alarm = asyncio.get_running_loop().call_later(delay_s, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._execute(self._state.time_passed(clock.now()))
+
+    def _audio_left(self, event: AudioDelta) -> None:
+        if self._turn is not None and self._turn.response_id == event.response_id:
+            self._turn.output.audio_left(event)
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(task := asyncio.create_task(work))
+        task.add_done_callback(self._tasks.discard)
 
     def _apply_config(self) -> None:
         self._state.interrupt_response = self._config.turn_detection.interrupt_response

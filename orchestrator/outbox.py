@@ -1,28 +1,30 @@
-"""The bounded queue of events on their way to one client."""
+"""The queue of events on their way to one client."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from orchestrator.domain import AudioDelta, ServerEvent, TextDelta
 
-_AUDIO_EVENTS = 64
-"""Audio events that may wait for the client; the TTS stage then waits too, and with it the TTS server."""
-
 
 class Outbox:
-    """Events in order: text deltas that wait are merged, audio waits for room, audio of a cut response is dropped."""
+    """Events in order: text deltas that wait are merged, audio of a response that was held or cut is dropped.
 
-    def __init__(self) -> None:
+    It is bounded by those who fill it: the audio that a client has not taken holds the TTS stage up (see `Output`), and
+    a client that takes nothing is dropped (see `watchdog.py`).
+
+    Args:
+        on_audio_left: called with each piece of audio as the client takes it.
+    """
+
+    def __init__(self, on_audio_left: Callable[[AudioDelta], None] = lambda _: None) -> None:
+        self._on_audio_left = on_audio_left
         self._events: deque[ServerEvent] = deque()
-        self._audio_waiting = 0
         self._ready = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
         self._closed = False
 
     def put(self, event: ServerEvent) -> None:
-        """Add an event that is small."""
+        """Add an event."""
         last = self._events[-1] if self._events else None
         if isinstance(event, TextDelta) and isinstance(last, TextDelta) and last.response_id == event.response_id:
             self._events[-1] = TextDelta(event.response_id, event.item_id, last.text + event.text)
@@ -30,27 +32,11 @@ class Outbox:
             self._events.append(event)
         self._ready.set()
 
-    async def put_audio(self, event: AudioDelta) -> None:
-        """Add audio once there is room."""
-        while self._audio_waiting >= _AUDIO_EVENTS:
-            self._room.clear()
-            await self._room.wait()
-        self._audio_waiting += 1
-        self._events.append(event)
-        self._ready.set()
-
-    def drop_audio(self, response_id: str) -> float:
-        """Drop the audio of a response that has not left; returns the offset in seconds at which it was cut, or -1."""
-        dropped = [
-            event for event in self._events if isinstance(event, AudioDelta) and event.response_id == response_id
-        ]
-        if not dropped:
-            return -1.0
-        gone = set(map(id, dropped))
-        self._events = deque(event for event in self._events if id(event) not in gone)
-        self._audio_waiting -= len(dropped)
-        self._room.set()
-        return dropped[0].offset_s
+    def drop_audio(self, response_id: str) -> None:
+        """Drop the audio of a response that has not left."""
+        self._events = deque(
+            event for event in self._events if not (isinstance(event, AudioDelta) and event.response_id == response_id)
+        )
 
     def close(self) -> None:
         """End the iteration once what waits has been taken."""
@@ -62,8 +48,7 @@ class Outbox:
             while self._events:
                 event = self._events.popleft()
                 if isinstance(event, AudioDelta):
-                    self._audio_waiting -= 1
-                    self._room.set()
+                    self._on_audio_left(event)
                 yield event
             if self._closed:
                 return

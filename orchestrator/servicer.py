@@ -14,7 +14,8 @@ from parley.agent.v1 import agent_service_pb2_grpc
 
 from orchestrator.convert import converse_response, merge_config, respond_request, respond_response
 from orchestrator.domain import Failure, SessionConfig
-from orchestrator.live import LiveSession
+from orchestrator.live import LiveSession, SessionOptions
+from orchestrator.metrics import TurnMetrics
 from orchestrator.single import respond
 from orchestrator.stages import Services
 from services.common import logs
@@ -29,10 +30,11 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
     """See the contract; `sessions` bounds how many clients are served at a time."""
 
-    def __init__(self, services: Services, sessions: AdmissionQueue, response_timeout_s: float) -> None:
+    def __init__(self, services: Services, sessions: AdmissionQueue, options: SessionOptions) -> None:
         self._services = services
         self._sessions = sessions
-        self._response_timeout_s = response_timeout_s
+        self._options = options
+        self._metrics = TurnMetrics()
 
     async def Converse(
         self, request_iterator: AsyncIterator[pb.ConverseRequest], context: _Context
@@ -45,7 +47,8 @@ class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
             config, conversation_id = _opening(first)
             session_id = _new_id("session")
             with logs.ids(session_id=session_id, conversation_id=conversation_id):
-                session = LiveSession(self._services.for_session(), session_id, config, self._response_timeout_s)
+                stages = self._services.for_session()
+                session = LiveSession(stages, session_id, config, self._options, self._metrics)
                 await session.open(conversation_id)
                 log.info("session opened", extra={"conversation_id": session.conversation_id})
                 reader = asyncio.create_task(_read(request_iterator, session))
@@ -65,9 +68,8 @@ class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
         turn = respond_request(request)
         async with self._sessions.admit():
             with logs.ids(session_id=_new_id("session"), conversation_id=turn.conversation_id):
-                async with contextlib.aclosing(
-                    respond(self._services.for_session(), turn, self._response_timeout_s)
-                ) as events:
+                answering = respond(self._services.for_session(), turn, self._options.turn, self._metrics)
+                async with contextlib.aclosing(answering) as events:
                     async for event in events:
                         yield respond_response(event)
 

@@ -1,25 +1,41 @@
-"""The state machine of one live session: pure, no clock, no I/O. Events go in, commands come out.
+"""The state machine of one live session: pure, no I/O, told the time. Events go in, commands come out.
 
-| state         | user begins to speak     | transcript, or response asked for | audio begins | response ends         |
-| ------------- | ------------------------ | --------------------------------- | ------------ | --------------------- |
-| LISTENING     | -> USER_SPEAKING         | start -> THINKING                 |              |                       |
-| USER_SPEAKING |                          | start -> THINKING                 |              |                       |
-| THINKING      | cancel* -> USER_SPEAKING | queue                             | -> SPEAKING  | next, or -> LISTENING |
-| SPEAKING      | cancel* -> USER_SPEAKING | queue                             |              | next, or -> LISTENING |
+| event            | LISTENING         | USER_SPEAKING       | THINKING, SPEAKING      | HELD                      |
+| ---------------- | ----------------- | ------------------- | ----------------------- | ------------------------- |
+| speech started   | prefill           | prefill             | hold -> HELD            |                           |
+|                  | -> USER_SPEAKING  |                     |                         |                           |
+| words (interim)  |                   |                     | cancel -> USER_SPEAKING | cancel -> USER_SPEAKING   |
+| words at a pause |                   | speculate           | cancel, speculate       | cancel, speculate         |
+|                  |                   |                     | -> USER_SPEAKING        | -> USER_SPEAKING          |
+| none at a pause  |                   |                     |                         | resume                    |
+| speech resumed   |                   | discard speculation | hold -> HELD            |                           |
+| words, final     | start -> THINKING | confirm speculation | cancel, queue           | cancel, queue             |
+|                  |                   | or start: THINKING  |                         |                           |
+| none, final      |                   | discard speculation |                         | resume                    |
+|                  |                   | -> LISTENING        |                         |                           |
+| time is up       |                   |                     |                         | resume                    |
+| audio begins     |                   |                     | -> SPEAKING             |                           |
+| response asked   | start -> THINKING | start -> THINKING   | queue                   | queue                     |
+| response ends    |                   |                     | next, or -> LISTENING   | next, or -> USER_SPEAKING |
 
-*where the session lets user speech interrupt; otherwise the state stays and the user is answered afterwards. A
-cancelled response is still `current` until it has ended: what comes meanwhile is queued, so that its history is
-settled first. An empty transcript starts nothing. Responses are recognised by their ids; what is said of an old one is
-ignored.
+*Words* are what may interrupt: not an empty transcript, not "mm-hm" while the agent has its say (`interruptions.py`).
+`resume` leads back to THINKING or SPEAKING. Where the session forbids interruptions, nothing is held or cancelled, and
+the user is answered afterwards. A speculation is a response that the client does not know of, begun at a pause that may
+be the end of the user's turn; the state stays USER_SPEAKING until it is confirmed. A response that was cancelled or
+discarded is still there until it has ended: what comes meanwhile is queued, so that its history is settled first.
+Responses are recognised by their ids, utterances by theirs; what is said of an old one is ignored.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
+from orchestrator.interruptions import normalized
 from services.common.errors import InvalidArgumentError, OverloadedError
 
 MAX_QUEUED_TURNS = 4
+MAX_SPECULATIONS = 3
+"""Tries for one turn of the user's: who pauses more often is not well guessed at."""
 
 
 class State(Enum):
@@ -29,6 +45,7 @@ class State(Enum):
     USER_SPEAKING = "user speaking"
     THINKING = "thinking"
     SPEAKING = "speaking"
+    HELD = "held"
 
 
 @dataclass(frozen=True)
@@ -41,10 +58,39 @@ class TurnInput:
 
 @dataclass(frozen=True)
 class StartResponse:
-    """Command: begin this response."""
+    """Command: begin this response; one that is `speculative` is not told to the client before it is confirmed."""
 
     response_id: str
     input: TurnInput
+    speculative: bool = False
+
+
+@dataclass(frozen=True)
+class ConfirmResponse:
+    """Command: the speculation was right; the client may have it."""
+
+    response_id: str
+
+
+@dataclass(frozen=True)
+class DiscardResponse:
+    """Command: the speculation was wrong; stop it, leave no trace, and report its end with `response_ended`."""
+
+    response_id: str
+
+
+@dataclass(frozen=True)
+class HoldResponse:
+    """Command: send nothing more of this response for now; the client has stopped playing."""
+
+    response_id: str
+
+
+@dataclass(frozen=True)
+class ResumeResponse:
+    """Command: send on from where the client stopped playing."""
+
+    response_id: str
 
 
 @dataclass(frozen=True)
@@ -54,52 +100,153 @@ class CancelResponse:
     response_id: str
 
 
-Command = StartResponse | CancelResponse
+@dataclass(frozen=True)
+class Prefill:
+    """Command: make the model ready for the user's words."""
+
+
+Command = StartResponse | ConfirmResponse | DiscardResponse | HoldResponse | ResumeResponse | CancelResponse | Prefill
+
+
+@dataclass
+class _Response:
+    id: str
+    input: TurnInput
+    speculative: bool
+    audible: bool = False
+    ending: bool = False
+
+
+@dataclass
+class _Voice:
+    """The utterance whose final transcript is still to come."""
+
+    utterance: str
+    speaking: bool = True
+    guesses: int = 0
+    ignored: bool = False
+    """It was taken for noise once: only words count now."""
 
 
 @dataclass
 class Session:
-    """See the module's table. Ids of responses are counted: `PREFIX_1`, `PREFIX_2`."""
+    """See the module's table. Ids of responses are counted: `PREFIX_1`, `PREFIX_2`.
+
+    Attributes:
+        false_interruption_timeout_s: seconds after which a held response goes on, where no words have come.
+        wake_at: when `time_passed` must be called; None where there is nothing to wait for.
+    """
 
     prefix: str
     interrupt_response: bool = True
     create_response: bool = True
-    state: State = State.LISTENING
-    current: str | None = None
+    speculation: bool = True
+    false_interruption_timeout_s: float = 2.0
+    wake_at: float | None = None
     _serial: int = 0
-    _cancelling: bool = False
+    _response: _Response | None = None
+    _voice: _Voice | None = None
     _queue: deque[TurnInput] = field(default_factory=deque)
+    _guess: TurnInput | None = None
 
-    def speech_started(self) -> list[Command]:
+    @property
+    def state(self) -> State:
+        """What the session is doing."""
+        running = self._running
+        if running is None:
+            return State.LISTENING if self._voice is None else State.USER_SPEAKING
+        if self.wake_at is not None:
+            return State.HELD
+        return State.SPEAKING if running.audible else State.THINKING
+
+    @property
+    def current(self) -> str | None:
+        """The response that has not ended yet."""
+        return self._response.id if self._response else None
+
+    # What the user does
+
+    def speech_started(self, utterance: str, now: float) -> list[Command]:
         """The user begins to speak."""
-        if self.current is None:
-            self.state = State.USER_SPEAKING
-            return []
-        if not self.interrupt_response:
-            return []
-        self.state = State.USER_SPEAKING
-        self._queue.clear()  # what waits was said before the user changed their mind
-        return self._cancel()
+        self._voice = _Voice(utterance)
+        return self._hold(now) if self._response is not None else [Prefill()]
 
-    def transcript_completed(self, text: str, language_code: str) -> list[Command]:
+    def speech_paused(self, utterance: str) -> None:
+        """The user is silent; perhaps their turn is over."""
+        if self._voice is not None and self._voice.utterance == utterance:
+            self._voice.speaking = False
+
+    def speech_resumed(self, utterance: str, now: float) -> list[Command]:
+        """The user goes on after a pause: what was begun at the pause is void."""
+        voice = self._voice
+        if voice is None or voice.utterance != utterance:
+            return []
+        voice.speaking = True
+        self._guess = None
+        return self._discard() or ([] if voice.ignored else self._hold(now))
+
+    def speech_stopped(self, utterance: str) -> None:
+        """The user's turn is over; its transcript follows."""
+        self.speech_paused(utterance)
+
+    def words_heard(self, utterance: str, *, words: bool) -> list[Command]:
+        """An interim transcript; `words` says whether it may interrupt."""
+        heard = self._voice is not None and self._voice.utterance == utterance
+        return self._interrupt() if heard and words else []
+
+    def pause_transcribed(self, utterance: str, text: str, language_code: str, *, words: bool) -> list[Command]:
+        """What the user has said up to a pause."""
+        voice = self._voice
+        if voice is None or voice.utterance != utterance or voice.speaking:
+            return []
+        commands = self._interrupt() if words else self._resume()
+        if self._running is not None or not text.strip() or not self.speculation or not self.create_response:
+            return commands
+        if self._queue or voice.guesses >= MAX_SPECULATIONS:
+            return commands
+        self._guess = TurnInput(text, language_code)
+        return commands if self._response is not None else self._speculate(voice)
+
+    def transcript_completed(
+        self, utterance: str, text: str, language_code: str, now: float, *, words: bool = True
+    ) -> list[Command]:
         """The user's words are known.
 
         Raises:
             OverloadedError: where too many turns wait already.
         """
-        if not text.strip() or not self.create_response:
-            if self.state is State.USER_SPEAKING and self.current is None:
-                self.state = State.LISTENING
-            return []
-        return self._start(TurnInput(text, language_code))
+        if self._voice is not None and self._voice.utterance == utterance:
+            self._voice = None
+        self._guess = None
+        answer = bool(text.strip()) and self.create_response
+        response = self._response
+        if response is not None and response.speculative and not response.ending:
+            if answer and normalized(text) == normalized(response.input.text or ""):
+                response.speculative = False
+                return [ConfirmResponse(response.id), *self._hold_for_voice(now)]
+            commands = self._discard()
+        elif self._running is not None:
+            if not words:
+                return self._resume()
+            commands = self._interrupt()
+        else:
+            commands = []
+        return [*commands, *self._start(TurnInput(text, language_code), now)] if answer else commands
 
-    def response_requested(self) -> list[Command]:
+    def speech_lost(self) -> list[Command]:
+        """What is being said will have no transcript."""
+        self._voice = self._guess = None
+        return self._discard() or self._resume()
+
+    # What the client asks for
+
+    def response_requested(self, now: float) -> list[Command]:
         """The client asks for a response to what the conversation holds.
 
         Raises:
             OverloadedError: where too many turns wait already.
         """
-        return self._start(TurnInput(None))
+        return [*self._discard(), *self._start(TurnInput(None), now)]
 
     def cancel_requested(self, response_id: str) -> list[Command]:
         """The client cancels a response, or with an empty id the current one.
@@ -107,44 +254,107 @@ class Session:
         Raises:
             InvalidArgumentError: where that one is not running.
         """
-        if self.current is None or response_id not in ("", self.current):
+        known = self._response
+        if known is None or known.speculative or response_id not in ("", known.id):
             raise InvalidArgumentError("no such response is running", field="response_cancel.response_id")
         return self._cancel()
-
-    def audio_started(self, response_id: str) -> None:
-        """The first audio of a response is on its way."""
-        if response_id == self.current and self.state is State.THINKING:
-            self.state = State.SPEAKING
-
-    def response_ended(self, response_id: str) -> list[Command]:
-        """A response is over, in whatever way, and its history is settled."""
-        if response_id != self.current:
-            return []
-        self.current, self._cancelling = None, False
-        if self._queue:
-            return self._start(self._queue.popleft())
-        if self.state is not State.USER_SPEAKING:
-            self.state = State.LISTENING
-        return []
 
     def abandon(self) -> list[Command]:
         """The client has gone: nothing that waits is answered."""
         self._queue.clear()
-        return self._cancel()
+        self._guess = None
+        self.create_response = False
+        return self._discard() or self._cancel()
 
-    def _start(self, turn: TurnInput) -> list[Command]:
-        if self.current is not None:
+    # What happens to the response
+
+    def audio_started(self, response_id: str) -> None:
+        """The first audio of a response is on its way."""
+        if self._response is not None and response_id == self._response.id:
+            self._response.audible = True
+
+    def response_ended(self, response_id: str, now: float) -> list[Command]:
+        """A response is over, in whatever way, and its history is settled."""
+        if self._response is None or response_id != self._response.id:
+            return []
+        self._response = None
+        self.wake_at = None
+        if self._queue:
+            return self._start(self._queue.popleft(), now)
+        if self._guess is not None and self._voice is not None and not self._voice.speaking:
+            return self._speculate(self._voice)
+        return []
+
+    def time_passed(self, now: float) -> list[Command]:
+        """It is `wake_at`: no words have come, so that the user's voice was no interruption."""
+        if self.wake_at is None or now < self.wake_at:
+            return []
+        if self._voice is not None:
+            self._voice.ignored = True
+        return self._resume()
+
+    # Responses
+
+    @property
+    def _running(self) -> _Response | None:
+        """The response that the client knows of and that has not been stopped."""
+        known = self._response
+        return known if known is not None and not known.speculative and not known.ending else None
+
+    def _start(self, turn: TurnInput, now: float) -> list[Command]:
+        if self._response is not None:
             if len(self._queue) >= MAX_QUEUED_TURNS:
                 raise OverloadedError("too many turns wait for the response that is running", retry_after_s=1.0)
             self._queue.append(turn)
             return []
+        return [self._begin(turn, speculative=False), *self._hold_for_voice(now)]
+
+    def _speculate(self, voice: _Voice) -> list[Command]:
+        guess, self._guess = self._guess, None
+        assert guess is not None
+        voice.guesses += 1
+        return [self._begin(guess, speculative=True)]
+
+    def _begin(self, turn: TurnInput, *, speculative: bool) -> StartResponse:
         self._serial += 1
-        self.current = f"{self.prefix}_{self._serial}"
-        self.state = State.THINKING
-        return [StartResponse(self.current, turn)]
+        self._response = _Response(f"{self.prefix}_{self._serial}", turn, speculative)
+        return StartResponse(self._response.id, turn, speculative)
+
+    def _hold_for_voice(self, now: float) -> list[Command]:
+        """A response that begins while the user speaks on waits until it is known what they say."""
+        return self._hold(now) if self._voice is not None and self._voice.speaking else []
+
+    def _hold(self, now: float) -> list[Command]:
+        running = self._running
+        if running is None or self.wake_at is not None or not self.interrupt_response:
+            return []
+        self.wake_at = now + self.false_interruption_timeout_s
+        return [HoldResponse(running.id)]
+
+    def _resume(self) -> list[Command]:
+        running = self._running
+        if running is None or self.wake_at is None:
+            return []
+        self.wake_at = None
+        return [ResumeResponse(running.id)]
+
+    def _interrupt(self) -> list[Command]:
+        if self._running is None or not self.interrupt_response:
+            return []
+        self._queue.clear()  # what waits was said before the user changed their mind
+        return self._cancel()
 
     def _cancel(self) -> list[Command]:
-        if self._cancelling or self.current is None:
+        running = self._running
+        if running is None:
             return []
-        self._cancelling = True
-        return [CancelResponse(self.current)]
+        running.ending = True
+        self.wake_at = None
+        return [CancelResponse(running.id)]
+
+    def _discard(self) -> list[Command]:
+        known = self._response
+        if known is None or not known.speculative or known.ending:
+            return []
+        known.ending = True
+        return [DiscardResponse(known.id)]

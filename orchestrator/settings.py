@@ -7,6 +7,7 @@ from services.common.settings import ServerSettings
 
 _STAGES: JsonDict = {"group": "stages"}
 _LIMITS: JsonDict = {"group": "limits"}
+_TURNS: JsonDict = {"group": "turns"}
 
 
 class OrchestratorSettings(ServerSettings):
@@ -27,8 +28,25 @@ class OrchestratorSettings(ServerSettings):
         description="seconds without a first token after which the fallback is asked instead",
         json_schema_extra=_STAGES,
     )
+    speculation: bool = Field(
+        True,
+        description="begin to answer at a pause that may be the end of the user's turn; unheard if they go on",
+        json_schema_extra=_TURNS,
+    )
+    false_interruption_timeout: float = Field(
+        2.0,
+        gt=0,
+        description="seconds after which speech goes on that the user's voice has held, where no words have come",
+        json_schema_extra=_TURNS,
+    )
+    max_audio_lead: float = Field(
+        2.0,
+        ge=0.2,
+        description="seconds of speech that may be ahead of what the client plays",
+        json_schema_extra=_TURNS,
+    )
     response_timeout_s: float = Field(
-        120.0, gt=0, description="seconds after which a response that has not ended fails", json_schema_extra=_LIMITS
+        120.0, gt=0, description="seconds without progress after which a response fails", json_schema_extra=_LIMITS
     )
     max_sessions: int = Field(
         500,

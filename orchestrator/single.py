@@ -1,13 +1,13 @@
 """One turn without a live session: an utterance or text in, the events of one response out."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parley.common.v1 import chat_pb2
 
+from orchestrator import clock
 from orchestrator.domain import (
     Failure,
     ServerEvent,
@@ -17,10 +17,11 @@ from orchestrator.domain import (
     TranscriptCompleted,
 )
 from orchestrator.live import user_message
+from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
 from orchestrator.stages import Stages
 from orchestrator.stages.language_model import Prompt
-from orchestrator.turn import Heard, Turn
+from orchestrator.turn import Heard, Turn, TurnOptions
 from services.common.errors import ParleyError
 
 
@@ -35,13 +36,16 @@ class SingleTurn:
     text: str
 
 
-async def respond(stages: Stages, turn: SingleTurn, timeout_s: float) -> AsyncGenerator[ServerEvent, None]:
-    """The events of one turn; none after an empty transcript, since nothing was asked.
+async def respond(
+    stages: Stages, turn: SingleTurn, options: TurnOptions, metrics: TurnMetrics
+) -> AsyncGenerator[ServerEvent, None]:
+    """The events of one turn; none after an empty transcript, since nothing was asked. Audio comes as fast as the
+    client takes it.
 
     Raises:
         ParleyError: where a service fails, after the ResponseDone of a response that had begun.
     """
-    begun = time.monotonic()
+    begun = clock.now()
     await stages.check_names(turn.config)
     if turn.conversation_id:
         await stages.llm.check_conversation(turn.conversation_id)
@@ -54,13 +58,14 @@ async def respond(stages: Stages, turn: SingleTurn, timeout_s: float) -> AsyncGe
             yield event
             if isinstance(event, TranscriptCompleted):
                 text, language_code = event.text, event.language_code
-                heard = Heard(begun, final_transcript=time.monotonic() - begun)
+                heard = Heard(begun, final_transcript=clock.now() - begun)
     if not text.strip():
         return
-    outbox = Outbox()
+    outbox = Outbox(lambda event: response.output.audio_left(event))
     response_id = f"response_{uuid.uuid4().hex[:16]}"
     prompt = Prompt((*turn.history, user_message(text)), turn.conversation_id, language_code)
-    response = Turn(stages, turn.config, outbox, response_id, prompt, heard, timeout_s=timeout_s)
+    response = Turn(stages, turn.config, outbox, response_id, prompt, replace(options, paced=False), metrics)
+    response.confirm(heard)
     running = asyncio.create_task(_run(response, outbox))
     error: ParleyError | None = None
     try:

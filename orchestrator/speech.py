@@ -1,40 +1,39 @@
-"""Speaks the segments of one response in order, the next one being synthesized while the first is heard."""
+"""Speaks the segments of one response in order; the next is synthesized once the audio of the one before is there."""
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from orchestrator.domain import SessionConfig
-from orchestrator.playback import Playback
+from orchestrator.output import Output
 from orchestrator.stages.language_model import SpeechSegment
-from orchestrator.stages.text_to_speech import Synthesis, TextToSpeech
-
-SYNTHESES_AHEAD = 2
-"""Segments that the TTS service works on at a time for one response: the one being sent and the next."""
+from orchestrator.stages.text_to_speech import TextToSpeech
 
 
 class Speech:
-    """A queue of segments with the audio of each sent, whole and in order, through `send`.
+    """A queue of segments with the audio of each put out, whole and in order.
+
+    One synthesis runs at a time: a second one beside it would only take the processor from the audio that is waited
+    for, while the lead (see `Output.put_audio`) gives the next segment time enough. Of a response that is not released
+    only the first segment is synthesized.
 
     Args:
-        send: takes the next audio bytes; waits where the client does not keep up.
-        playback: told of every segment as its audio goes out.
+        on_progress: called whenever audio has come.
     """
 
     def __init__(
-        self, tts: TextToSpeech, config: SessionConfig, playback: Playback, send: Callable[[bytes], Awaitable[None]]
+        self, tts: TextToSpeech, config: SessionConfig, output: Output, on_progress: Callable[[], None]
     ) -> None:
-        self._tts, self._config, self._playback, self._send = tts, config, playback, send
+        self._tts, self._config, self._output, self._on_progress = tts, config, output, on_progress
         self._segments: deque[SpeechSegment] = deque()
-        self._syntheses: deque[Synthesis] = deque()
-        self._previous_text = ""
         self._finished = False
         self._changed = asyncio.Event()
 
     def add(self, segment: SpeechSegment) -> None:
-        """Speak this next; its synthesis begins at once, up to `SYNTHESES_AHEAD`."""
+        """Speak this next."""
         self._segments.append(segment)
-        self._begin_syntheses()
+        self._changed.set()
 
     def finish(self) -> None:
         """No segment follows."""
@@ -42,35 +41,29 @@ class Speech:
         self._changed.set()
 
     async def run(self) -> None:
-        """Send the audio of every segment; ends after `finish`.
+        """Put out the audio of every segment; ends after `finish`.
 
         Raises:
             ParleyError: where a synthesis fails.
         """
-        try:
-            while await self._next_ready():
-                synthesis = self._syntheses[0]
-                self._playback.begin_segment(synthesis.text)
-                async for audio in synthesis.audio():
-                    await self._send(audio)
-                self._playback.end_segment()
-                self._syntheses.popleft()
-                self._begin_syntheses()
-        finally:
-            for synthesis in self._syntheses:
-                synthesis.cancel()
+        previous_text = ""
+        while await self._next_ready():
+            segment = self._segments.popleft()
+            playback = self._output.playback
+            playback.begin_segment(segment.text)
+            async with contextlib.aclosing(self._tts.synthesize(self._config, segment, previous_text)) as audio:
+                async for data in audio:
+                    await self._output.put_audio(data)
+                    self._on_progress()
+            playback.end_segment()
+            previous_text = segment.text
+            await self._output.until_released()
+            self._on_progress()
 
     async def _next_ready(self) -> bool:
-        while not self._syntheses:
+        while not self._segments:
             if self._finished:
                 return False
             self._changed.clear()
             await self._changed.wait()
         return True
-
-    def _begin_syntheses(self) -> None:
-        while self._segments and len(self._syntheses) < SYNTHESES_AHEAD:
-            segment = self._segments.popleft()
-            self._syntheses.append(self._tts.synthesize(self._config, segment, self._previous_text))
-            self._previous_text = segment.text
-        self._changed.set()

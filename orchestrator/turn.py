@@ -1,29 +1,20 @@
 """One response: the language model writes, its segments are spoken while it writes on, the client hears them.
 
-The work is stopped in one place (`cancel`) and ends in one place (`_settle`): the history gets what was heard, the
-client gets exactly one ResponseDone.
+The work is stopped in one place (`cancel`, `discard`) and ends in one place (`_settle`): the history gets what was
+heard, the client gets exactly one ResponseDone for a response that it knows of, and nothing for any other.
 """
 
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from orchestrator.domain import (
-    AudioDelta,
-    Failure,
-    FunctionCall,
-    ResponseCreated,
-    ResponseDone,
-    ResponseStatus,
-    SessionConfig,
-    TextDelta,
-    TurnTimings,
-)
+from orchestrator import clock
+from orchestrator.domain import Failure, ResponseDone, ResponseStatus, SessionConfig, TurnTimings
+from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
-from orchestrator.playback import Playback
+from orchestrator.output import Output, OutputOptions
 from orchestrator.speech import Speech
 from orchestrator.stages import Stages
 from orchestrator.stages.language_model import (
@@ -48,12 +39,28 @@ class Heard:
     final_transcript: float | None = None
 
 
+@dataclass(frozen=True)
+class TurnOptions:
+    """What all responses of a server share.
+
+    Attributes:
+        timeout_s: seconds without progress after which a response fails.
+        max_audio_lead_s: seconds of audio that may be ahead of what the client plays.
+        paced: whether clients play audio as it comes.
+    """
+
+    timeout_s: float
+    max_audio_lead_s: float = 2.0
+    paced: bool = True
+
+
 class Turn:
     """A response in the making. Run `run` as a task; end it early with `cancel`, never by cancelling that task.
 
+    Nothing of it is sent before `confirm`.
+
     Args:
-        on_audio: called once, with the first audio.
-        timeout_s: seconds after which the response fails.
+        on_audio: called once, when the client takes the first audio.
     """
 
     def __init__(
@@ -63,28 +70,31 @@ class Turn:
         outbox: Outbox,
         response_id: str,
         prompt: Prompt,
-        heard: Heard,
-        *,
-        timeout_s: float,
+        options: TurnOptions,
+        metrics: TurnMetrics,
         on_audio: Callable[[], None] = lambda: None,
     ) -> None:
         self.response_id = response_id
-        self.item_id = f"{response_id}_item"
         self._stages, self._config, self._outbox, self._prompt = stages, config, outbox, prompt
-        self._zero, self._timings = heard.ended_at, TurnTimings(heard.endpointing, heard.final_transcript)
-        self._timeout_s = timeout_s
+        self._options, self._metrics = options, metrics
         self._on_audio = on_audio
-        self._playback = Playback()
+        output_options = OutputOptions(config.output_format, options.max_audio_lead_s, options.paced)
+        self.output = Output(outbox, response_id, output_options, self._on_first_audio)
+        self._heard: Heard | None = None
+        self._reached: dict[str, float] = {}
         self._text: list[str] = []
         self._held_id = ""
         self._completed: GenerationCompleted | None = None
         self._work: asyncio.Task[None] | None = None
-        self._cancelled = False
-        self._played_s: float | None = None
+        self._cancelled = self._discarded = False
+
+    @property
+    def item_id(self) -> str:
+        """The id of the item that is spoken."""
+        return self.output.item_id
 
     async def run(self) -> None:
         """Make the response and settle it. What fails is told to the client, not raised."""
-        self._outbox.put(ResponseCreated(self.response_id, self.item_id))
         status = ResponseStatus.COMPLETED
         error: ParleyError | None = None
         self._work = asyncio.create_task(self._produce())
@@ -101,7 +111,15 @@ class Turn:
         except Exception:
             log.exception("response failed", extra={"response_id": self.response_id})
             status, error = ResponseStatus.FAILED, ParleyError(INTERNAL_MESSAGE)
-        await self._settle(status, error)
+        if self._discarded:
+            await self._vanish()
+        else:
+            await self._settle(status, error)
+
+    def confirm(self, heard: Heard) -> None:
+        """The client may have it: it answers the words that were heard so."""
+        self._heard = heard
+        self.output.release()
 
     def cancel(self) -> None:
         """Stop the work at every stage; `run` then settles what was heard."""
@@ -109,30 +127,48 @@ class Turn:
         if self._work is not None:
             self._work.cancel()
 
+    def discard(self) -> None:
+        """Stop the work at every stage; `run` then leaves no trace of it."""
+        self._discarded = True
+        self.cancel()
+
     def truncate(self, played_s: float) -> None:
         """The client says how much of the audio it really played, in seconds; it knows better than the clock."""
-        self._played_s = played_s
+        self.output.playback.stopped_at(played_s)
 
     async def _produce(self) -> None:
+        """All the work, until the client has played it. A failure waits, too, until the client may know of it."""
         try:
-            async with asyncio.timeout(self._timeout_s), asyncio.TaskGroup() as group:
-                speech = Speech(self._stages.tts, self._config, self._playback, self._send_audio)
+            await self._work_on_it()
+        except ParleyError:
+            await self.output.until_released()
+            raise
+        await self.output.played_out()
+
+    async def _work_on_it(self) -> None:
+        try:
+            async with asyncio.timeout(self._options.timeout_s) as deadline, asyncio.TaskGroup() as group:
+                speech = Speech(self._stages.tts, self._config, self.output, lambda: self._progress(deadline))
                 group.create_task(speech.run())
                 await self._think(speech)
         except* ParleyError as failures:
             raise failures.exceptions[0] from None
         except* TimeoutError:
-            raise UpstreamTimeoutError("the response took too long") from None
+            raise UpstreamTimeoutError("the response took too long", retry_after_s=1.0) from None
+
+    def _progress(self, deadline: asyncio.Timeout) -> None:
+        """Audio has come: however long the answer is, it takes too long only where nothing happens any more."""
+        deadline.reschedule(asyncio.get_running_loop().time() + self._options.timeout_s)
 
     async def _think(self, speech: Speech) -> None:
         async with contextlib.aclosing(self._stages.llm.generate(self._config, self._prompt)) as events:
             async for event in events:
                 if isinstance(event, str):
-                    self._mark("first_token")
+                    self._reach("first_token")
                     self._text.append(event)
-                    self._outbox.put(TextDelta(self.response_id, self.item_id, event))
+                    self.output.put_text(event)
                 elif isinstance(event, SpeechSegment):
-                    self._mark("first_segment")
+                    self._reach("first_segment")
                     speech.add(event)
                 elif isinstance(event, GenerationStarted):
                     self._held_id = event.response_id
@@ -142,22 +178,17 @@ class Turn:
                     tool = f" {event.name}" if event.name else ""
                     self._outbox.put(Failure(UpstreamError(f"the model called a tool{tool} wrongly: {event.error}")))
                 else:
-                    self._outbox.put(FunctionCall(self.response_id, event))
+                    self.output.put_call(event)
         if self._completed is None:
             raise UpstreamError("the language model service ended its answer too early", retry_after_s=1.0)
         speech.finish()
 
-    async def _send_audio(self, audio: bytes) -> None:
-        if self._timings.first_audio is None:
-            self._mark("first_audio")
-            self._on_audio()
-        offset_s = self._playback.sent_s
-        await self._outbox.put_audio(AudioDelta(self.response_id, self.item_id, audio, offset_s))
-        self._playback.sent(len(audio) / self._config.output_format.bytes_per_second, time.monotonic())
+    def _on_first_audio(self) -> None:
+        self._reach("first_audio")
+        self._on_audio()
 
-    def _mark(self, step: str) -> None:
-        if getattr(self._timings, step) is None:
-            self._timings = replace(self._timings, **{step: time.monotonic() - self._zero})
+    def _reach(self, step: str) -> None:
+        self._reached.setdefault(step, clock.now())
 
     async def _settle(self, status: ResponseStatus, error: ParleyError | None) -> None:
         transcript = "".join(self._text)
@@ -171,20 +202,34 @@ class Turn:
             except ParleyError as failure:
                 log.warning("history not settled", extra={"error": str(failure)})
                 error = error or failure
-        self._timings = replace(self._timings, total=time.monotonic() - self._zero)
+        self._reach("total")
+        timings = self._timings()
+        self._metrics.responded(status, timings)
         usage = self._completed.usage if self._completed else None
         extra = {"response_id": self.response_id, "status": status.value, "error": str(error or "")}
         log.info("response done", extra=extra)
         if error is not None:
             self._outbox.put(Failure(error))
-        self._outbox.put(ResponseDone(self.response_id, status, transcript, self._timings, usage))
+        self._outbox.put(ResponseDone(self.response_id, status, transcript, timings, usage))
+
+    async def _vanish(self) -> None:
+        """The history forgets a response that nobody heard, and the turn that asked for it."""
+        self.output.cut()
+        self._metrics.discarded("".join(self._text))
+        if self._held_id and self._prompt.conversation_id:
+            try:
+                await self._stages.llm.discard_response(self._prompt.conversation_id, self._held_id)
+            except ParleyError as failure:  # it expires by itself
+                log.warning("speculation not discarded", extra={"error": str(failure)})
+
+    def _timings(self) -> TurnTimings:
+        if self._heard is None:
+            return TurnTimings()
+        zero = self._heard.ended_at
+        spans = {step: at - zero for step, at in self._reached.items()}
+        return TurnTimings(self._heard.endpointing, self._heard.final_transcript, **spans)
 
     def _heard_text(self) -> str:
-        """What reached the user: all text where there is no audio, else what was played."""
-        if self._config.text_only:
-            return "".join(self._text)
-        cut_s = self._outbox.drop_audio(self.response_id)
-        if self._played_s is not None:
-            return self._playback.heard(self._played_s)
-        played_s = self._playback.played_s(time.monotonic())
-        return self._playback.heard(min(played_s, cut_s) if cut_s >= 0 else played_s)
+        """What reached the user: all text that was sent where there is no audio, else what was played."""
+        sent = self.output.cut()
+        return sent if self._config.text_only else self.output.playback.heard_by(clock.now())

@@ -8,7 +8,10 @@ import grpc
 from parley.stt.v1 import stt_service_pb2, stt_service_pb2_grpc
 
 from orchestrator.domain import (
+    ListeningEvent,
     SessionConfig,
+    SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
     TranscriptCompleted,
@@ -35,9 +38,9 @@ class SpeechToText:
         self._stub = stt_service_pb2_grpc.SpeechToTextServiceStub(channel)
         self._timeout_s = timeout_s
 
-    def listen(self, config: SessionConfig) -> "Listening":
-        """Open live recognition of the session's audio."""
-        return Listening(self._stub.StreamingTranscribe(metadata=id_metadata()), config)
+    def listen(self, config: SessionConfig, *, pauses: bool) -> "Listening":
+        """Open live recognition of the session's audio; with `pauses`, what was said up to each is told as well."""
+        return Listening(self._stub.StreamingTranscribe(metadata=id_metadata()), config, pauses=pauses)
 
     async def transcribe(self, config: SessionConfig, audio: bytes) -> AsyncGenerator[TranscriptEvent, None]:
         """Transcripts of one utterance: interim ones, then the final one."""
@@ -58,13 +61,14 @@ class SpeechToText:
 class Listening:
     """Live recognition of one session: audio in, events of the service out."""
 
-    def __init__(self, call: "_StreamingCall", config: SessionConfig) -> None:
+    def __init__(self, call: "_StreamingCall", config: SessionConfig, *, pauses: bool) -> None:
         self._call = call
         self._cancelled = False
         self._opening: stt_service_pb2.StreamingConfig | None = stt_service_pb2.StreamingConfig(
             config=_transcription_config(config),
             endpointing=config.turn_detection.endpointing,
             manual_end=config.turn_detection.manual,
+            enable_pauses=pauses,
         )
 
     async def send_audio(self, audio: bytes) -> None:
@@ -85,7 +89,7 @@ class Listening:
         self._cancelled = True
         self._call.cancel()
 
-    async def events(self) -> AsyncGenerator[TranscriptEvent, None]:
+    async def events(self) -> AsyncGenerator[ListeningEvent, None]:
         """What the service hears, until the call ends; times are from the start of this call's audio.
 
         Raises:
@@ -100,6 +104,10 @@ class Listening:
                     yield SpeechStarted(response.speech_started.utterance_id, seconds(response.speech_started.offset))
                 elif kind == "speech_stopped":
                     yield SpeechStopped(response.speech_stopped.utterance_id, seconds(response.speech_stopped.offset))
+                elif kind == "speech_paused":
+                    yield SpeechPaused(response.speech_paused.utterance_id, seconds(response.speech_paused.offset))
+                elif kind == "speech_resumed":
+                    yield SpeechResumed(response.speech_resumed.utterance_id)
         except asyncio.CancelledError:
             if not self._cancelled:  # grpc.aio raises this for a call that we cancelled, too
                 raise
@@ -117,7 +125,7 @@ class Listening:
 def _transcript(message: stt_service_pb2.Transcript) -> TranscriptEvent:
     if message.is_final:
         return TranscriptCompleted(message.utterance_id, message.text, message.language_code)
-    return TranscriptUpdated(message.utterance_id, message.text)
+    return TranscriptUpdated(message.utterance_id, message.text, message.language_code, at_pause=message.is_at_pause)
 
 
 def _transcription_config(config: SessionConfig) -> stt_service_pb2.TranscriptionConfig:

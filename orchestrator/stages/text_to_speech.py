@@ -22,8 +22,14 @@ class TextToSpeech:
         self._stub = tts_service_pb2_grpc.TextToSpeechServiceStub(channel)
         self._timeout_s = timeout_s
 
-    def synthesize(self, config: SessionConfig, segment: SpeechSegment, previous_text: str) -> "Synthesis":
-        """Begin to speak a segment in the session's output format; the call runs from now on, read or not."""
+    async def synthesize(
+        self, config: SessionConfig, segment: SpeechSegment, previous_text: str
+    ) -> AsyncGenerator[bytes, None]:
+        """The audio of a segment in the session's output format, as it comes; closing the generator stops the service.
+
+        Raises:
+            ParleyError: where the call fails.
+        """
         request = tts_service_pb2.SynthesizeRequest(
             text=segment.text,
             voice=config.voice,
@@ -32,7 +38,10 @@ class TextToSpeech:
             audio_format=audio_format_message(config.output_format),
             previous_text=previous_text,
         )
-        return Synthesis(self._stub.Synthesize(request, timeout=self._timeout_s, metadata=id_metadata()), segment.text)
+        call = self._stub.Synthesize(request, timeout=self._timeout_s, metadata=id_metadata())
+        async for response in responses(call, NAME):
+            if response.HasField("audio"):
+                yield response.audio.data
 
     async def check_voice(self, name: str) -> None:
         """Raise VoiceNotFoundError for a name that the service does not have; empty is its default."""
@@ -40,29 +49,3 @@ class TextToSpeech:
             with explained(NAME):
                 listed = await self._stub.ListVoices(tts_service_pb2.ListVoicesRequest(), metadata=id_metadata())
             check_name(name, (voice.name for voice in listed.voices), "session.voice", VoiceNotFoundError)
-
-
-class Synthesis:
-    """A segment being spoken by the service."""
-
-    def __init__(
-        self,
-        call: "grpc.aio.UnaryStreamCall[tts_service_pb2.SynthesizeRequest, tts_service_pb2.SynthesizeResponse]",
-        text: str,
-    ) -> None:
-        self._call = call
-        self.text = text
-
-    async def audio(self) -> AsyncGenerator[bytes, None]:
-        """Its audio, as it comes.
-
-        Raises:
-            ParleyError: where the call fails.
-        """
-        async for response in responses(self._call, NAME):
-            if response.HasField("audio"):
-                yield response.audio.data
-
-    def cancel(self) -> None:
-        """Stop the work at the service."""
-        self._call.cancel()

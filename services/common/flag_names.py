@@ -21,6 +21,9 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "llm_fallback_target",
         "llm_first_token_timeout_s",
         "tts_target",
+        "speculation",
+        "false_interruption_timeout",
+        "max_audio_lead",
         "response_timeout_s",
         "max_sessions",
         # Speech to text

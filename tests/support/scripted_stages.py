@@ -8,7 +8,7 @@ from typing import Any
 
 from parley.common.v1 import chat_pb2
 
-from orchestrator.domain import SessionConfig, TranscriptEvent
+from orchestrator.domain import ListeningEvent, SessionConfig
 from orchestrator.stages.language_model import (
     GenerationCompleted,
     GenerationEvent,
@@ -37,6 +37,8 @@ class ScriptedLlm:
     scripts: deque[list[Step]] = field(default_factory=deque)
     prompts: list[Prompt] = field(default_factory=list)
     commits: list[tuple[str, str, str | None]] = field(default_factory=list)
+    discards: list[str] = field(default_factory=list)
+    prefills: int = 0
     items: list[chat_pb2.Message] = field(default_factory=list)
     closed: int = 0
 
@@ -66,49 +68,60 @@ class ScriptedLlm:
     async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:
         self.commits.append((conversation_id, response_id, heard_text))
 
+    async def discard_response(self, conversation_id: str, response_id: str) -> None:
+        self.discards.append(response_id)
+
+    async def prefill(self, conversation_id: str) -> int:
+        self.prefills += 1
+        return 0
+
 
 @dataclass
 class ScriptedSynthesis:
-    """Half a second of audio (PCM16, 24 kHz) for each chunk; waits for `gate` before the second one."""
+    """What was asked of the TTS, and whether it was stopped before its end."""
 
     text: str
-    chunks: int
-    gate: asyncio.Event | None
-    error: ParleyError | None
     cancelled: bool = False
-
-    async def audio(self) -> AsyncGenerator[bytes, None]:
-        for number in range(self.chunks):
-            if self.error is not None:
-                raise self.error
-            if number == 1 and self.gate is not None:
-                await self.gate.wait()
-            await asyncio.sleep(0)
-            yield b"\1\0" * 12_000
-
-    def cancel(self) -> None:
-        self.cancelled = True
 
 
 @dataclass
 class ScriptedTts:
-    """Speaks every segment in `chunks` chunks."""
+    """Speaks every segment in `chunks` of half a second (PCM16, 24 kHz); waits for `gate` before the second one.
+
+    Each chunk holds numbers of its own, so that audio that is missing or doubled shows.
+    """
 
     chunks: int = 2
     gate: asyncio.Event | None = None
     error: ParleyError | None = None
     begun: list[ScriptedSynthesis] = field(default_factory=list)
+    spoken: int = 0
 
-    def synthesize(self, config: SessionConfig, segment: SpeechSegment, previous_text: str) -> ScriptedSynthesis:
-        self.begun.append(ScriptedSynthesis(segment.text, self.chunks, self.gate, self.error))
-        return self.begun[-1]
+    async def synthesize(
+        self, config: SessionConfig, segment: SpeechSegment, previous_text: str
+    ) -> AsyncGenerator[bytes, None]:
+        synthesis = ScriptedSynthesis(segment.text)
+        self.begun.append(synthesis)
+        try:
+            for number in range(self.chunks):
+                if self.error is not None:
+                    raise self.error
+                if number == 1 and self.gate is not None:
+                    await self.gate.wait()
+                await asyncio.sleep(0)
+                self.spoken += 1
+                yield self.spoken.to_bytes(2, "little") * 12_000
+        except (asyncio.CancelledError, GeneratorExit):
+            synthesis.cancelled = True
+            raise
 
 
 class ScriptedListening:
     """Recognition whose events the test puts into `heard`; None ends it, an error fails it."""
 
-    def __init__(self) -> None:
-        self.heard: asyncio.Queue[TranscriptEvent | ParleyError | None] = asyncio.Queue()
+    def __init__(self, *, pauses: bool) -> None:
+        self.pauses = pauses
+        self.heard: asyncio.Queue[ListeningEvent | ParleyError | None] = asyncio.Queue()
         self.sent: list[bytes] = []
         self.forced = 0
         self.cancelled = False
@@ -126,7 +139,7 @@ class ScriptedListening:
         self.cancelled = True
         self.heard.put_nowait(None)
 
-    async def events(self) -> AsyncGenerator[TranscriptEvent, None]:
+    async def events(self) -> AsyncGenerator[ListeningEvent, None]:
         while (event := await self.heard.get()) is not None:
             if isinstance(event, ParleyError):
                 raise event
@@ -139,8 +152,8 @@ class ScriptedStt:
 
     opened: list[ScriptedListening] = field(default_factory=list)
 
-    def listen(self, config: SessionConfig) -> ScriptedListening:
-        self.opened.append(ScriptedListening())
+    def listen(self, config: SessionConfig, *, pauses: bool) -> ScriptedListening:
+        self.opened.append(ScriptedListening(pauses=pauses))
         return self.opened[-1]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from parley.common.v1 import chat_pb2
+from prometheus_client import CollectorRegistry
 
 from orchestrator.domain import (
     AudioDelta,
@@ -16,14 +17,18 @@ from orchestrator.domain import (
     SessionConfig,
     SessionCreated,
     SessionUpdated,
+    SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
     TranscriptCompleted,
     TranscriptUpdated,
     TurnDetection,
 )
-from orchestrator.live import LiveSession, user_message
+from orchestrator.live import LiveSession, SessionOptions, user_message
+from orchestrator.metrics import TurnMetrics
 from orchestrator.stages.language_model import GenerationStarted
+from orchestrator.turn import TurnOptions
 from services.common.errors import InvalidArgumentError, UpstreamError
 from tests.support.scripted_stages import ScriptedStages, answer
 
@@ -35,12 +40,17 @@ SECOND = bytes(32_000)
 class Client:
     """The session's events as they come, and what the test does to it."""
 
-    def __init__(self, *answers: list[Any], config: SessionConfig = DEFAULT) -> None:
+    def __init__(self, *answers: list[Any], config: SessionConfig = DEFAULT, speculation: bool = True) -> None:
         self.stages = ScriptedStages()
         self.stages.llm.scripts.extend(answers)
-        self.session = LiveSession(self.stages, "s", config, 60.0)  # type: ignore[arg-type]
+        metrics = TurnMetrics(CollectorRegistry())
+        stages: Any = self.stages
+        self.session = LiveSession(stages, "s", config, SessionOptions(TurnOptions(60.0), speculation), metrics)
         self.events: list[ServerEvent] = []
-        self._iterator = aiter(self.session.outbox)
+        self.iterator = aiter(self.session.outbox)
+
+    def kinds(self) -> list[str]:
+        return [type(event).__name__ for event in self.events]
 
     async def __aenter__(self) -> "Client":
         await self.session.open("")
@@ -52,7 +62,7 @@ class Client:
 
     async def until(self, kind: type) -> Any:
         while True:
-            event = await anext(self._iterator)
+            event = await anext(self.iterator)
             self.events.append(event)
             if isinstance(event, kind):
                 return event
@@ -111,6 +121,166 @@ async def test_user_speech_stops_the_response_before_the_client_hears_more() -> 
         assert client.stages.llm.prompts[1].messages == (user_message("wait"),)
 
 
+def kinds_after(client: Client, index: int) -> list[type]:
+    return [type(event) for event in client.events[index:]]
+
+
+async def rest(client: Client) -> list[ServerEvent]:
+    """All that comes until the session has nothing more to do."""
+    begun = len(client.events)
+    finishing = asyncio.create_task(client.session.finish())
+    async for event in client.iterator:
+        client.events.append(event)
+    await finishing
+    return client.events[begun:]
+
+
+async def test_the_client_hears_of_the_users_voice_before_anything_else_and_then_gets_no_audio() -> None:
+    async with Client(answer(*(["A sentence of one second."] * 20))) as client:
+        await client.say("tell me")
+        await client.until(AudioDelta)  # more waits in the outbox
+        client.hear(SpeechStarted("v", 1.5))
+        await asyncio.sleep(0.5)
+        before = len(client.events)
+        await client.until(SpeechStarted)
+        assert kinds_after(client, before)[-1] is SpeechStarted
+        assert AudioDelta not in kinds_after(client, before)
+        client.hear(TranscriptUpdated("v", "wait a moment", "en"))
+        end = await client.until(ResponseDone)
+        assert AudioDelta not in kinds_after(client, before)
+        assert end.status is ResponseStatus.CANCELLED
+
+
+@pytest.mark.parametrize("text", ["", "mm-hm", "Yeah, okay."])
+async def test_a_cough_or_a_backchannel_does_not_lose_the_answer(text: str) -> None:
+    async with Client(answer("One two three four.", "Five six.")) as client:
+        await client.say("tell me")
+        await client.until(AudioDelta)
+        await asyncio.sleep(0.3)
+        client.hear(SpeechStarted("v", 1.5))
+        await asyncio.sleep(0.4)
+        client.hear(SpeechStopped("v", 1.7), TranscriptCompleted("v", text, "en"))
+        events = await rest(client)
+    end = events[-1]
+    assert isinstance(end, ResponseDone)
+    assert end.status is ResponseStatus.COMPLETED
+    assert end.transcript == "One two three four. Five six."
+    again = events[[type(event) for event in events].index(TranscriptCompleted) :]
+    audio = [event for event in again if isinstance(event, AudioDelta)]
+    assert audio[0].offset_s == pytest.approx(0.3, abs=0.001)
+    assert len(client.stages.llm.prompts) == 1
+
+
+async def test_without_words_the_answer_goes_on_after_a_time() -> None:
+    async with Client(answer("One two three four.")) as client:
+        await client.say("tell me")
+        await client.until(AudioDelta)
+        client.hear(SpeechStarted("v", 1.5))
+        begun = asyncio.get_running_loop().time()
+        await client.until(SpeechStarted)
+        await client.until(AudioDelta)
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(2.0, abs=0.01)
+        assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
+
+
+async def test_words_that_come_after_the_answer_went_on_stop_the_client_again() -> None:
+    async with Client(answer(*(["A sentence of one second."] * 20)), answer("Yes?")) as client:
+        await client.say("tell me")
+        await client.until(AudioDelta)
+        client.hear(SpeechStarted("v", 1.5))
+        await client.until(SpeechStarted)
+        await client.until(AudioDelta)
+        client.hear(TranscriptUpdated("v", "stop", "en"))
+        again = await client.until(SpeechStarted)
+        assert again.item_id == client.events[-2].item_id  # type: ignore[union-attr]
+        assert (await client.until(ResponseDone)).status is ResponseStatus.CANCELLED
+
+
+async def test_the_next_turn_knows_only_what_was_heard() -> None:
+    async with Client(answer("One two three four.", "Five."), answer("Yes?")) as client:
+        await client.say("count")
+        await client.until(AudioDelta)
+        await asyncio.sleep(0.5)
+        client.session.truncate(client.events[-1].item_id, 0.3)  # type: ignore[union-attr]
+        await client.say("stop that")
+        assert (await client.until(ResponseDone)).transcript == "One"
+        await client.until(ResponseDone)
+        assert client.stages.llm.commits[0] == ("conversation", "held", "One")
+
+
+async def test_lost_recognition_lets_a_held_answer_go_on() -> None:
+    async with Client(answer("One two three four.")) as client:
+        await client.say("tell me")
+        await client.until(AudioDelta)
+        client.hear(SpeechStarted("v", 1.5))
+        await client.until(SpeechStarted)
+        client.hear(UpstreamError("the speech-to-text service is not reachable"))
+        await client.until(Failure)
+        await client.until(AudioDelta)
+
+
+async def test_the_model_is_readied_when_the_user_begins_to_speak() -> None:
+    async with Client() as client:
+        await client.session.append_audio(SECOND)
+        client.hear(SpeechStarted("u", 0.0))
+        await client.until(SpeechStarted)
+        await asyncio.sleep(0)
+        assert client.stages.llm.prefills == 1
+
+
+async def paused(client: Client, text: str, final: str) -> ResponseDone:
+    """The user pauses after `text` for half a second; then their turn is over, and was `final`."""
+    await client.session.append_audio(SECOND)
+    client.hear(SpeechStarted("u", 0.1), SpeechPaused("u", 0.8), TranscriptUpdated("u", text, "en", at_pause=True))
+    await asyncio.sleep(0.5)
+    client.hear(SpeechStopped("u", 0.8), TranscriptCompleted("u", final, "en"))
+    end = await client.until(ResponseDone)
+    assert isinstance(end, ResponseDone)
+    return end
+
+
+async def test_what_was_begun_at_a_pause_is_there_when_the_turn_ends() -> None:
+    async with Client(answer("Hello.")) as client:
+        end = await paused(client, "good morning", "Good morning.")
+        kinds = client.kinds()
+        assert kinds.index("TranscriptCompleted") < kinds.index("ResponseCreated") < kinds.index("AudioDelta")
+        assert len(client.stages.llm.prompts) == 1
+        assert end.timings.first_token == pytest.approx(0.0, abs=0.01)
+        assert end.timings.first_audio == pytest.approx(0.5, abs=0.01)
+
+
+async def test_other_words_at_the_end_make_another_answer() -> None:
+    async with Client(answer("Hello."), answer("Bye.")) as client:
+        end = await paused(client, "good", "Good night.")
+        assert end.transcript == "Bye."
+        assert client.kinds().count("ResponseCreated") == 1
+        assert client.stages.llm.discards == ["held"]
+        assert [prompt.messages for prompt in client.stages.llm.prompts] == [
+            (user_message("good"),),
+            (user_message("Good night."),),
+        ]
+
+
+async def test_who_goes_on_never_hears_of_what_was_begun() -> None:
+    async with Client(answer("Hello."), answer("Hello.")) as client:
+        await client.session.append_audio(SECOND)
+        client.hear(
+            SpeechStarted("u", 0.1), SpeechPaused("u", 0.3), TranscriptUpdated("u", "well", "en", at_pause=True)
+        )
+        await asyncio.sleep(0.3)
+        client.hear(SpeechResumed("u"), SpeechStopped("u", 0.9), TranscriptCompleted("u", "Well, hello.", "en"))
+        await client.until(ResponseDone)
+        assert client.kinds().count("ResponseCreated") == 1
+        assert client.stages.llm.discards == ["held"]
+
+
+async def test_speculation_can_be_switched_off() -> None:
+    async with Client(answer("Hello."), speculation=False) as client:
+        await client.say("hi")
+        await client.until(ResponseDone)
+        assert not client.stages.stt.opened[0].pauses
+
+
 async def test_response_cancel_stops_it_and_a_second_one_is_an_error() -> None:
     async with Client([GenerationStarted("held"), asyncio.Event()]) as client:
         await client.say("tell me")
@@ -140,7 +310,7 @@ async def test_clearing_forgets_the_audio_and_listens_anew() -> None:
 
 
 async def test_failed_recognition_is_told_and_the_session_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.live.RELISTEN_WAIT_S", 0.0)
+    monkeypatch.setattr("orchestrator.hearing.RELISTEN_WAIT_S", 0.0)
     async with Client(answer("Hello.")) as client:
         await client.session.append_audio(SECOND)
         client.hear(UpstreamError("the speech-to-text service is not reachable"))

@@ -1,143 +1,464 @@
 """The state machine of a live session, driven without a clock."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.session import MAX_QUEUED_TURNS, CancelResponse, Session, StartResponse, State, TurnInput
+from orchestrator.session import (
+    MAX_QUEUED_TURNS,
+    MAX_SPECULATIONS,
+    CancelResponse,
+    Command,
+    ConfirmResponse,
+    DiscardResponse,
+    HoldResponse,
+    Prefill,
+    ResumeResponse,
+    Session,
+    StartResponse,
+    State,
+    TurnInput,
+)
 from services.common.errors import InvalidArgumentError, OverloadedError
 
 
-def session(**changes: bool) -> Session:
+def session(**changes: Any) -> Session:
     return Session("r", **changes)
 
 
-def test_speech_then_transcript_starts_a_response() -> None:
-    s = session()
-    assert s.speech_started() == []
+def say(s: Session, text: str, utterance: str = "u", now: float = 0.0) -> list[Command]:
+    """One utterance from its beginning to its final transcript; returns what the last one commands."""
+    s.speech_started(utterance, now)
+    s.speech_stopped(utterance)
+    return s.transcript_completed(utterance, text, "en", now)
+
+
+def speaking(**changes: Any) -> Session:
+    """A session whose response `r_1` is being played."""
+    s = session(**changes)
+    say(s, "tell me")
+    s.audio_started("r_1")
+    assert s.state is State.SPEAKING
+    return s
+
+
+def speculating(**changes: Any) -> Session:
+    """A session that speculates, as `r_1`, on "what time is it"."""
+    s = session(**changes)
+    s.speech_started("u", 0.0)
+    s.speech_paused("u")
+    started = s.pause_transcribed("u", "What time is it", "en", words=True)
+    assert started == [StartResponse("r_1", TurnInput("What time is it", "en"), speculative=True)]
     assert s.state is State.USER_SPEAKING
-    assert s.transcript_completed("hello", "en") == [StartResponse("r_1", TurnInput("hello", "en"))]
+    return s
+
+
+# One turn
+
+
+def test_speech_readies_the_model_and_its_transcript_starts_a_response() -> None:
+    s = session()
+    assert s.state is State.LISTENING
+    assert s.speech_started("u", 0.0) == [Prefill()]
+    assert s.state is State.USER_SPEAKING
+    s.speech_stopped("u")
+    assert s.state is State.USER_SPEAKING
+    assert s.transcript_completed("u", "hello", "en", 1.0) == [StartResponse("r_1", TurnInput("hello", "en"))]
     assert s.state is State.THINKING
     s.audio_started("r_1")
     assert s.state is State.SPEAKING
-    assert s.response_ended("r_1") == []
+    assert s.response_ended("r_1", 2.0) == []
     assert s.state is State.LISTENING
 
 
 @pytest.mark.parametrize("text", ["", "  \n"])
-def test_an_empty_transcript_starts_no_turn(text: str) -> None:
+def test_edge_31_an_empty_transcript_starts_no_turn(text: str) -> None:
     s = session()
-    s.speech_started()
-    assert s.transcript_completed(text, "en") == []
+    assert say(s, text) == []
     assert s.state is State.LISTENING
 
 
-def test_speech_interrupts_the_response_and_its_successor_waits_until_the_history_is_settled() -> None:
+def test_a_backchannel_is_an_answer_like_any_other_where_the_agent_is_silent() -> None:
     s = session()
-    s.transcript_completed("one", "")
-    assert s.speech_started() == [CancelResponse("r_1")]
-    assert s.transcript_completed("two", "") == []  # r_1 is not settled yet
-    assert s.response_ended("r_1") == [StartResponse("r_2", TurnInput("two"))]
-
-
-def test_speech_does_not_interrupt_where_the_client_forbids_it_and_is_answered_afterwards() -> None:
-    s = session(interrupt_response=False)
-    s.transcript_completed("one", "")
-    s.audio_started("r_1")
-    assert s.speech_started() == []
-    assert s.state is State.SPEAKING
-    assert s.transcript_completed("two", "") == []
-    assert s.response_ended("r_1") == [StartResponse("r_2", TurnInput("two"))]
+    s.speech_started("u", 0.0)
+    assert s.transcript_completed("u", "yes", "en", 1.0, words=False) == [StartResponse("r_1", TurnInput("yes", "en"))]
 
 
 def test_a_transcript_starts_nothing_where_the_client_asks_for_responses_itself() -> None:
     s = session(create_response=False)
-    s.speech_started()
-    assert s.transcript_completed("one", "") == []
-    assert s.response_requested() == [StartResponse("r_1", TurnInput(None))]
+    s.speech_started("u", 0.0)
+    s.speech_paused("u")
+    assert s.pause_transcribed("u", "one", "", words=True) == []
+    assert s.transcript_completed("u", "one", "", 0.0) == []
+    assert s.response_requested(0.0) == [StartResponse("r_1", TurnInput(None))]
+
+
+def test_speech_that_is_lost_leaves_the_user_silent() -> None:
+    s = session()
+    s.speech_started("u", 0.0)
+    assert s.speech_lost() == []
+    assert s.state is State.LISTENING
+
+
+# Barge-in
+
+
+def test_the_users_voice_holds_the_response_and_words_cancel_it() -> None:
+    s = speaking()
+    assert s.speech_started("v", 10.0) == [HoldResponse("r_1")]
+    assert s.state is State.HELD
+    assert s.wake_at == 12.0
+    assert s.words_heard("v", words=False) == []
+    assert s.words_heard("v", words=True) == [CancelResponse("r_1")]
+    assert s.state is State.USER_SPEAKING
+    assert s.wake_at is None
+
+
+def test_a_response_that_is_not_heard_yet_is_held_too() -> None:
+    s = session()
+    say(s, "tell me")
+    assert s.speech_started("v", 10.0) == [HoldResponse("r_1")]
+    assert s.pause_transcribed("v", "", "", words=False) == []  # the user has not paused
+    s.speech_paused("v")
+    assert s.pause_transcribed("v", "", "", words=False) == [ResumeResponse("r_1")]
+    assert s.state is State.THINKING
+
+
+def test_nothing_said_lets_the_response_go_on() -> None:
+    s = speaking()
+    s.speech_started("v", 10.0)
+    s.speech_stopped("v")
+    assert s.transcript_completed("v", "", "", 11.0, words=False) == [ResumeResponse("r_1")]
+    assert s.state is State.SPEAKING
+
+
+def test_a_backchannel_lets_the_response_go_on_and_starts_no_turn() -> None:
+    s = speaking()
+    s.speech_started("v", 10.0)
+    s.speech_paused("v")
+    assert s.pause_transcribed("v", "mm-hm", "en", words=False) == [ResumeResponse("r_1")]
+    assert s.transcript_completed("v", "mm-hm", "en", 11.0, words=False) == []
+    assert s.state is State.SPEAKING
+    assert s.response_ended("r_1", 12.0) == []
+
+
+def test_who_goes_on_after_a_backchannel_is_waited_for_again() -> None:
+    s = speaking()
+    s.speech_started("v", 10.0)
+    s.speech_paused("v")
+    s.pause_transcribed("v", "yeah", "en", words=False)
+    assert s.speech_resumed("v", 11.0) == [HoldResponse("r_1")]
+    s.speech_paused("v")
+    assert s.pause_transcribed("v", "yeah but wait", "en", words=True) == [CancelResponse("r_1")]
+
+
+def test_without_words_the_response_goes_on_after_a_time_and_only_words_stop_it_then() -> None:
+    s = speaking(false_interruption_timeout_s=2.0)
+    s.speech_started("v", 10.0)
+    assert s.time_passed(11.9) == []
+    assert s.time_passed(12.0) == [ResumeResponse("r_1")]
+    assert s.state is State.SPEAKING
+    s.speech_paused("v")
+    assert s.speech_resumed("v", 13.0) == []
+    assert s.words_heard("v", words=True) == [CancelResponse("r_1")]
+
+
+def test_speech_that_is_lost_lets_the_response_go_on() -> None:
+    s = speaking()
+    s.speech_started("v", 10.0)
+    assert s.speech_lost() == [ResumeResponse("r_1")]
+
+
+def test_the_successor_of_a_cancelled_response_waits_until_its_history_is_settled() -> None:
+    s = speaking()
+    s.speech_started("v", 10.0)
+    assert s.transcript_completed("v", "two", "", 11.0) == [CancelResponse("r_1")]
+    assert s.response_ended("r_1", 11.1) == [StartResponse("r_2", TurnInput("two"))]
+
+
+def test_words_of_an_old_utterance_interrupt_nothing() -> None:
+    s = speaking()
+    s.speech_started("v", 10.0)
+    assert s.words_heard("u", words=True) == []
+    assert s.state is State.HELD
+
+
+def test_a_response_that_begins_while_the_user_speaks_on_waits_for_their_words() -> None:
+    s = session()
+    s.speech_started("u", 0.0)
+    s.speech_stopped("u")
+    s.speech_started("v", 1.0)
+    commands = s.transcript_completed("u", "one", "", 1.1)
+    assert commands == [StartResponse("r_1", TurnInput("one")), HoldResponse("r_1")]
+    assert s.words_heard("v", words=True) == [CancelResponse("r_1")]
+
+
+def test_speech_does_not_interrupt_where_the_client_forbids_it_and_is_answered_afterwards() -> None:
+    s = speaking(interrupt_response=False)
+    assert s.speech_started("v", 10.0) == []
+    assert s.words_heard("v", words=True) == []
+    assert s.state is State.SPEAKING
+    assert s.transcript_completed("v", "two", "", 11.0) == []
+    assert s.response_ended("r_1", 12.0) == [StartResponse("r_2", TurnInput("two"))]
+
+
+# Speculation
+
+
+def test_the_same_words_at_the_end_confirm_the_speculation() -> None:
+    s = speculating()
+    s.speech_stopped("u")
+    assert s.transcript_completed("u", "What time is it?", "en", 1.0) == [ConfirmResponse("r_1")]
+    assert s.state is State.THINKING
+
+
+def test_other_words_at_the_end_discard_it_and_are_answered() -> None:
+    s = speculating()
+    s.speech_stopped("u")
+    assert s.transcript_completed("u", "What time is it in Rome?", "en", 1.0) == [DiscardResponse("r_1")]
+    assert s.response_ended("r_1", 1.0) == [StartResponse("r_2", TurnInput("What time is it in Rome?", "en"))]
+
+
+def test_who_goes_on_is_not_answered_and_tries_are_limited() -> None:
+    s = speculating()
+    for number in range(1, MAX_SPECULATIONS + 1):
+        assert s.speech_resumed("u", 1.0) == [DiscardResponse(f"r_{number}")]
+        assert s.response_ended(f"r_{number}", 1.0) == []
+        s.speech_paused("u")
+        started = s.pause_transcribed("u", f"words {number}", "en", words=True)
+        assert bool(started) is (number < MAX_SPECULATIONS)
+    assert s.transcript_completed("u", "words", "en", 2.0) == [StartResponse("r_4", TurnInput("words", "en"))]
+
+
+def test_nothing_said_at_the_end_discards_it() -> None:
+    s = speculating()
+    assert s.transcript_completed("u", "", "", 1.0, words=False) == [DiscardResponse("r_1")]
+    assert s.state is State.LISTENING
+
+
+def test_a_speculation_waits_for_the_end_of_the_response_that_the_same_words_interrupted() -> None:
+    s = speaking()
+    s.speech_started("v", 10.0)
+    s.speech_paused("v")
+    assert s.pause_transcribed("v", "stop it", "en", words=True) == [CancelResponse("r_1")]
+    started = StartResponse("r_2", TurnInput("stop it", "en"), speculative=True)
+    assert s.response_ended("r_1", 10.1) == [started]
+    assert s.transcript_completed("v", "Stop it.", "en", 10.5) == [ConfirmResponse("r_2")]
+
+
+def test_a_guess_is_void_once_the_user_goes_on_before_it_could_begin() -> None:
+    s = speaking()
+    s.speech_started("v", 10.0)
+    s.speech_paused("v")
+    s.pause_transcribed("v", "stop it", "en", words=True)
+    s.speech_resumed("v", 10.1)
+    assert s.response_ended("r_1", 10.2) == []
+
+
+def test_a_speculation_that_ends_by_itself_is_started_anew_by_the_final_words() -> None:
+    s = speculating()
+    s.response_ended("r_1", 0.5)
+    assert s.transcript_completed("u", "What time is it", "en", 1.0) == [
+        StartResponse("r_2", TurnInput("What time is it", "en"))
+    ]
+
+
+def test_the_client_cannot_cancel_what_it_does_not_know_of() -> None:
+    s = speculating()
+    with pytest.raises(InvalidArgumentError):
+        s.cancel_requested("")
+
+
+def test_a_response_that_is_asked_for_goes_before_a_speculation() -> None:
+    s = speculating()
+    assert s.response_requested(1.0) == [DiscardResponse("r_1")]
+    assert s.response_ended("r_1", 1.0)[0] == StartResponse("r_2", TurnInput(None))
+
+
+def test_without_the_flag_nothing_is_speculated() -> None:
+    s = session(speculation=False)
+    s.speech_started("u", 0.0)
+    s.speech_paused("u")
+    assert s.pause_transcribed("u", "What time is it", "en", words=True) == []
+
+
+# The client's wishes
 
 
 def test_cancel_stops_the_current_response_once() -> None:
-    s = session()
-    s.transcript_completed("one", "")
+    s = speaking()
     assert s.cancel_requested("") == [CancelResponse("r_1")]
     assert s.cancel_requested("r_1") == []
+    assert s.state is State.LISTENING
 
 
 @pytest.mark.parametrize("response_id", ["", "r_1", "r_7"])
 def test_cancelling_what_does_not_run_is_an_error_that_names_the_field(response_id: str) -> None:
-    s = session()
     with pytest.raises(InvalidArgumentError) as caught:
-        s.cancel_requested(response_id)
+        session().cancel_requested(response_id)
     assert caught.value.field == "response_cancel.response_id"
 
 
 def test_turns_that_wait_are_bounded() -> None:
-    s = session(interrupt_response=False)
-    s.transcript_completed("first", "")
+    s = speaking(interrupt_response=False)
     for _ in range(MAX_QUEUED_TURNS):
-        s.response_requested()
+        s.response_requested(0.0)
     with pytest.raises(OverloadedError):
-        s.response_requested()
+        s.response_requested(0.0)
 
 
 def test_the_end_of_an_old_response_changes_nothing() -> None:
     s = session()
-    s.transcript_completed("one", "")
-    s.response_ended("r_1")
-    s.transcript_completed("two", "")
-    assert s.response_ended("r_1") == []
+    say(s, "one")
+    s.response_ended("r_1", 0.0)
+    say(s, "two")
+    assert s.response_ended("r_1", 0.0) == []
     assert s.current == "r_2"
     s.audio_started("r_1")
     assert s.state is State.THINKING
 
 
-def test_abandoning_answers_nothing_that_waits() -> None:
-    s = session(interrupt_response=False)
-    s.transcript_completed("one", "")
-    s.transcript_completed("two", "")
-    assert s.abandon() == [CancelResponse("r_1")]
-    assert s.response_ended("r_1") == []
+@pytest.mark.parametrize("make", [speaking, speculating])
+def test_abandoning_stops_what_runs_and_answers_nothing_that_waits(make: Any) -> None:
+    s = make(interrupt_response=False)
+    assert len(s.abandon()) == 1
+    assert s.response_ended("r_1", 0.0) == []
+    assert say(s, "two", "w") == []
 
 
-@given(
-    st.lists(st.sampled_from(["speech", "text", "silence", "request", "cancel", "audio", "end"]), max_size=60),
-    st.booleans(),
+# Whatever happens
+
+EVENTS = (
+    *("start", "pause", "pause text", "pause silence", "resume", "stop", "interim", "interim mm-hm"),
+    *("final same", "final other", "final silence", "final mm-hm", "lost"),
+    *("request", "cancel", "audio", "end", "time"),
 )
-def test_whatever_the_order_of_events_one_response_runs_at_a_time_and_none_is_lost(
-    events: list[str], interrupt: bool
+
+
+class World:
+    """Plays random events in any order, and checks each command against what is possible at that moment."""
+
+    def __init__(self, machine: Session) -> None:
+        self.s = machine
+        self.now = 0.0
+        self.utterance = 0
+        self.running: dict[str, str] = {}
+        self.held: set[str] = set()
+        self.started: list[str] = []
+
+    def play(self, event: str) -> None:
+        s, utterance = self.s, f"u{self.utterance}"
+        self.now += 0.1
+        if event == "start":
+            self.utterance += 1
+            self.obey(s.speech_started(f"u{self.utterance}", self.now))
+        elif event == "pause":
+            s.speech_paused(utterance)
+        elif event.startswith("pause "):
+            text = "words" if event == "pause text" else ""
+            self.obey(s.pause_transcribed(utterance, text, "en", words=bool(text)))
+        elif event == "resume":
+            self.obey(s.speech_resumed(utterance, self.now))
+        elif event == "stop":
+            s.speech_stopped(utterance)
+        elif event.startswith("interim"):
+            self.obey(s.words_heard(utterance, words=event == "interim"))
+        elif event.startswith("final"):
+            text = {"final same": "Words.", "final other": "other", "final mm-hm": "mm-hm"}.get(event, "")
+            words = event in ("final same", "final other")
+            self.obey(s.transcript_completed(utterance, text, "en", self.now, words=words))
+        elif event == "lost":
+            self.obey(s.speech_lost())
+        elif event == "request":
+            self.obey(s.response_requested(self.now))
+        elif event == "cancel":
+            self.obey(s.cancel_requested(""))
+        elif event == "audio" and self.running:
+            s.audio_started(next(iter(self.running)))
+        elif event == "end" and self.running:
+            self.end()
+        elif event == "time" and s.wake_at is not None:
+            self.now = s.wake_at
+            self.obey(s.time_passed(self.now))
+
+    def end(self) -> None:
+        ended = next(iter(self.running))
+        del self.running[ended]
+        self.held.discard(ended)
+        self.obey(self.s.response_ended(ended, self.now))
+
+    def obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case StartResponse(response_id, _, speculative):
+                    assert not self.running, "one response at a time"
+                    assert response_id not in self.started
+                    self.started.append(response_id)
+                    self.running[response_id] = "unknown" if speculative else "known"
+                case ConfirmResponse(response_id):
+                    assert self.running[response_id] == "unknown"
+                    self.running[response_id] = "known"
+                case DiscardResponse(response_id):
+                    assert self.running[response_id] == "unknown", "what the client knows of is not discarded"
+                    self.running[response_id] = "ending"
+                case CancelResponse(response_id):
+                    assert self.running[response_id] == "known", "it is cancelled once"
+                    self.running[response_id] = "ending"
+                case HoldResponse(response_id):
+                    assert self.running[response_id] == "known"
+                    assert response_id not in self.held
+                    self.held.add(response_id)
+                case ResumeResponse(response_id):
+                    assert self.running[response_id] == "known"
+                    self.held.remove(response_id)
+        self.check()
+
+    def check(self) -> None:
+        s = self.s
+        assert s.current == next(iter(self.running), None)
+        held = [name for name in self.held if self.running.get(name) == "known"]
+        assert (s.state is State.HELD) is bool(held)
+        assert (s.wake_at is not None) is bool(held), "what is held is woken"
+
+
+@given(st.lists(st.sampled_from(EVENTS), max_size=80), st.booleans(), st.booleans())
+def test_whatever_the_order_of_events_no_response_is_lost_doubled_or_left_held(
+    events: list[str], interrupt: bool, speculation: bool
 ) -> None:
-    s = session(interrupt_response=interrupt)
-    running: list[str] = []
-    started: list[str] = []
+    world = World(session(interrupt_response=interrupt, speculation=speculation))
     for event in events:
-        commands = []
         try:
-            if event == "speech":
-                commands = s.speech_started()
-            elif event == "text":
-                commands = s.transcript_completed("words", "en")
-            elif event == "silence":
-                commands = s.transcript_completed("", "en")
-            elif event == "request":
-                commands = s.response_requested()
-            elif event == "cancel":
-                commands = s.cancel_requested("")
-            elif event == "audio" and running:
-                s.audio_started(running[0])
-            elif event == "end" and running:
-                commands = s.response_ended(running.pop())
+            world.play(event)
         except (InvalidArgumentError, OverloadedError):
             continue
-        for command in commands:
-            if isinstance(command, StartResponse):
-                running.append(command.response_id)
-                started.append(command.response_id)
-            else:
-                assert running == [command.response_id]
-        assert len(running) <= 1
-        assert s.current == (running[0] if running else None)
-    assert len(started) == len(set(started))
-    while running:
-        running = [c.response_id for c in s.response_ended(running[0]) if isinstance(c, StartResponse)]
-    assert s.state in (State.LISTENING, State.USER_SPEAKING)
+    # The user falls silent: everything ends, and the machine is back where it began.
+    world.play("final silence")
+    world.play("time")
+    for _ in range(MAX_QUEUED_TURNS + 2):
+        world.play("end")
+    assert not world.running
+    assert world.s.state is State.LISTENING
+
+
+@given(st.lists(st.sampled_from(EVENTS), max_size=40))
+def test_after_any_history_the_next_words_are_answered_or_refused(events: list[str]) -> None:
+    world = World(session())
+    for event in events:
+        try:
+            world.play(event)
+        except (InvalidArgumentError, OverloadedError):
+            continue
+    before = len(world.started)
+    world.play("start")
+    world.play("stop")
+    try:
+        world.play("final other")
+    except OverloadedError:
+        return  # the client is told
+    for _ in range(MAX_QUEUED_TURNS + 2):
+        if len(world.started) > before:
+            break
+        world.play("end")
+    assert len(world.started) > before

@@ -1,12 +1,18 @@
 """One response, from the model's first token to the settled history."""
 
 import asyncio
-import time
+from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+from parley.common.v1 import chat_pb2
+from prometheus_client import CollectorRegistry
+
+from orchestrator import clock
 from orchestrator.domain import (
     AudioDelta,
     Failure,
+    FunctionCall,
     ResponseCreated,
     ResponseDone,
     ResponseStatus,
@@ -14,27 +20,71 @@ from orchestrator.domain import (
     SessionConfig,
     TextDelta,
 )
+from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
 from orchestrator.stages.language_model import GenerationStarted, Prompt, SpeechSegment
-from orchestrator.turn import Heard, Turn
+from orchestrator.turn import Heard, Turn, TurnOptions
 from services.common.errors import UpstreamError
 from tests.support.scripted_stages import ScriptedLlm, ScriptedStages, ScriptedTts, answer
 
 
-def make_turn(stages: Any, outbox: Outbox, *, text_only: bool = False, conversation: str = "c") -> Turn:
-    config = SessionConfig(text_only=text_only)
-    return Turn(stages, config, outbox, "r", Prompt((), conversation), Heard(time.monotonic()), timeout_s=60.0)
+@dataclass
+class Client:
+    """A turn and the client that it talks to."""
 
+    stages: Any
+    text_only: bool = False
+    conversation: str = "c"
+    paced: bool = True
+    speculative: bool = False
+    turn: Turn = field(init=False)
+    events: list[ServerEvent] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
+    """When each event was taken, in seconds from the beginning."""
 
-async def events_of(outbox: Outbox) -> list[ServerEvent]:
-    outbox.close()
-    return [event async for event in outbox]
+    def __post_init__(self) -> None:
+        self.begun = clock.now()
+        self.outbox = Outbox(lambda event: self.turn.output.audio_left(event))
+        config = SessionConfig(text_only=self.text_only)
+        options = TurnOptions(60.0, paced=self.paced)
+        metrics = TurnMetrics(CollectorRegistry())
+        self.turn = Turn(self.stages, config, self.outbox, "r", Prompt((), self.conversation), options, metrics)
+        if not self.speculative:
+            self.turn.confirm(Heard(self.begun))
+
+    async def read(self) -> None:
+        async for event in self.outbox:
+            self.events.append(event)
+            self.at.append(clock.now() - self.begun)
+
+    async def until(self, kind: type) -> Any:
+        while not any(isinstance(event, kind) for event in self.events):
+            await asyncio.sleep(0.001)
+        return next(event for event in self.events if isinstance(event, kind))
+
+    async def run(self) -> list[ServerEvent]:
+        async with self:
+            pass
+        return self.events
+
+    async def __aenter__(self) -> "Client":
+        self.running = asyncio.create_task(self.turn.run())
+        self.reading = asyncio.create_task(self.read())
+        return self
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.turn.cancel()
+        await self.running
+        self.outbox.close()
+        await self.reading
+
+    def audio(self) -> list[AudioDelta]:
+        return [event for event in self.events if isinstance(event, AudioDelta)]
 
 
 async def run(stages: Any, **options: Any) -> list[ServerEvent]:
-    outbox = Outbox()
-    await make_turn(stages, outbox, **options).run()
-    return await events_of(outbox)
+    return await Client(stages, **options).run()
 
 
 def done(events: list[ServerEvent]) -> ResponseDone:
@@ -91,77 +141,211 @@ async def test_text_only_calls_no_text_to_speech() -> None:
     assert end.transcript == "One."
 
 
-async def test_the_next_segment_is_synthesized_while_the_first_is_spoken_but_no_more() -> None:
+async def test_the_next_segment_is_synthesized_when_the_audio_of_the_first_is_there() -> None:
     gate = asyncio.Event()
     stages = stages_that_say("One.", "Two.", "Three.", tts=ScriptedTts(gate=gate))
-    outbox = Outbox()
-    running = asyncio.create_task(make_turn(stages, outbox).run())
-    while stages.llm.closed == 0:
-        await asyncio.sleep(0)
-    assert [synthesis.text for synthesis in stages.tts.begun] == ["One.", "Two."]
-    gate.set()
-    await running
+    async with Client(stages) as client:
+        await client.until(AudioDelta)
+        assert stages.llm.closed == 1
+        assert [synthesis.text for synthesis in stages.tts.begun] == ["One."]
+        gate.set()
+        await client.until(ResponseDone)
     assert [synthesis.text for synthesis in stages.tts.begun] == ["One.", "Two.", "Three."]
+
+
+async def test_audio_is_at_most_two_seconds_ahead_of_playback() -> None:
+    client = Client(stages_that_say(*(["A sentence of one second."] * 10)))
+    await client.run()
+    ahead = [
+        event.offset_s + 0.5 - at
+        for event, at in zip(client.events, client.at, strict=True)
+        if isinstance(event, AudioDelta)
+    ]
+    assert max(ahead) == pytest.approx(2.0 + 0.5, abs=0.2)  # a chunk is half a second
+    assert len(client.audio()) == 20
+
+
+async def test_a_client_that_only_reads_is_not_made_to_wait() -> None:
+    client = Client(stages_that_say(*(["A sentence of one second."] * 10)), paced=False)
+    await client.run()
+    assert client.at[-1] < 0.1
+
+
+async def test_the_end_comes_when_all_has_been_played() -> None:
+    client = Client(stages_that_say("One."))
+    await client.run()
+    assert client.at[-1] == pytest.approx(1.0, abs=0.01)
+
+
+async def test_a_client_that_takes_nothing_stops_the_synthesis() -> None:
+    stages = stages_that_say(*(["A sentence of one second."] * 10))
+    client = Client(stages)
+    running = asyncio.create_task(client.turn.run())
+    await asyncio.sleep(30)
+    assert stages.tts.spoken <= 5
+    client.turn.cancel()
+    await running
+
+
+async def test_an_answer_may_take_longer_than_the_timeout_as_long_as_it_goes_on() -> None:
+    client = Client(stages_that_say(*(["A sentence of one second."] * 90)))
+    assert done(await client.run()).status is ResponseStatus.COMPLETED
+    assert client.at[-1] == pytest.approx(90, abs=0.5)
+
+
+async def test_an_answer_that_stalls_fails() -> None:
+    stages = stages_that_say("One.")
+    stages.llm.scripts[0].insert(1, asyncio.Event())
+    end = done(await run(stages))
+    assert end.status is ResponseStatus.FAILED
+    assert stages.llm.closed == 1
 
 
 async def test_cancelling_stops_both_stages_and_commits_what_was_heard() -> None:
     gate = asyncio.Event()
     stages = stages_that_say("One two three four.", "Five.", tts=ScriptedTts(gate=gate))
     stages.llm.scripts[0].insert(-1, asyncio.Event())  # the model would write on
-    outbox = Outbox()
-    turn = make_turn(stages, outbox)
-    running = asyncio.create_task(turn.run())
-    async for event in outbox:
-        if isinstance(event, AudioDelta):
-            break
-    turn.truncate(0.5)
-    turn.cancel()
-    await running
-    end = done(await events_of(outbox))
+    async with Client(stages) as client:
+        await client.until(AudioDelta)
+        gate.set()
+        await asyncio.sleep(0.5)
+        client.turn.cancel()
+    end = done(client.events)
     assert end.status is ResponseStatus.CANCELLED
     assert end.transcript == "One two"
     assert stages.llm.commits == [("c", "held", end.transcript)]
     assert stages.llm.closed == 1
-    assert all(synthesis.cancelled for synthesis in stages.tts.begun)
+
+
+async def test_cancelling_stops_a_synthesis() -> None:
+    stages = stages_that_say("One two three four.", tts=ScriptedTts(gate=asyncio.Event()))
+    async with Client(stages) as client:
+        await client.until(AudioDelta)
+        client.turn.cancel()
+    assert stages.tts.begun[0].cancelled
+
+
+async def test_the_client_knows_better_what_was_heard() -> None:
+    async with Client(stages_that_say("One two three four.")) as client:
+        await client.until(AudioDelta)
+        client.turn.truncate(0.25)
+        await asyncio.sleep(0.9)
+        client.turn.cancel()
+    assert done(client.events).transcript == "One"
 
 
 async def test_cancelling_before_anything_was_heard_commits_nothing_heard() -> None:
     stages = stages_that_say("One.")
     stages.llm.scripts[0] = [GenerationStarted("held"), asyncio.Event()]
-    outbox = Outbox()
-    turn = make_turn(stages, outbox)
-    running = asyncio.create_task(turn.run())
-    while not stages.llm.prompts:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    turn.cancel()
-    turn.cancel()
-    await running
-    end = done(await events_of(outbox))
+    async with Client(stages) as client:
+        await asyncio.sleep(0.1)
+        client.turn.cancel()
+        client.turn.cancel()
+    end = done(client.events)
     assert (end.status, end.transcript) == (ResponseStatus.CANCELLED, "")
     assert stages.llm.commits == [("c", "held", "")]
 
 
 async def test_cancelling_before_the_task_ran_still_ends_with_one_done() -> None:
-    stages = stages_that_say("One.")
-    outbox = Outbox()
-    turn = make_turn(stages, outbox)
-    turn.cancel()
-    await turn.run()
-    assert done(await events_of(outbox)).status is ResponseStatus.CANCELLED
+    client = Client(stages_that_say("One."))
+    client.turn.cancel()
+    assert done(await client.run()).status is ResponseStatus.CANCELLED
 
 
 async def test_no_audio_follows_a_cancel() -> None:
+    stages = stages_that_say("One.", "Two.", "Three.", "Four.")
+    async with Client(stages) as client:
+        await client.until(AudioDelta)
+        client.turn.cancel()
+        before = len(client.audio())
+    assert len(client.audio()) == before
+
+
+# Held
+
+
+async def test_a_held_response_goes_on_from_where_the_client_stopped() -> None:
+    async with Client(stages_that_say("One two three four.", "Five.")) as client:
+        await client.until(AudioDelta)
+        await asyncio.sleep(0.7)
+        client.turn.output.hold()
+        before = len(client.audio())
+        await asyncio.sleep(10)
+        assert len(client.audio()) == before
+        client.turn.output.resume()
+        await asyncio.sleep(0.001)
+        assert client.audio()[before].offset_s == pytest.approx(0.7, abs=0.01)
+    end = done(client.events)
+    assert end.status is ResponseStatus.COMPLETED
+    assert client.at[-1] == pytest.approx(12.0, abs=0.01)
+    again = b"".join(event.audio for event in client.audio()[before:])
+    assert len(again) == pytest.approx(1.3 * 48_000, abs=0.01 * 48_000)
+
+
+async def test_a_response_cut_while_it_is_held_was_heard_up_to_there() -> None:
+    async with Client(stages_that_say("One two three four.", "Five.")) as client:
+        await client.until(AudioDelta)
+        await asyncio.sleep(0.5)
+        client.turn.output.hold()
+        await asyncio.sleep(5)
+        client.turn.cancel()
+    assert done(client.events).transcript == "One two"
+
+
+# Speculative
+
+
+async def test_nothing_of_a_speculation_is_sent_before_it_is_confirmed() -> None:
+    stages = stages_that_say("One.", "Two.", "Three.")
+    call = chat_pb2.ToolCall(id="call_1", name="tool")
+    stages.llm.scripts[0].insert(-1, call)
+    async with Client(stages, speculative=True) as client:
+        await asyncio.sleep(10)
+        assert client.events == []
+        assert [synthesis.text for synthesis in stages.tts.begun] == ["One."]
+        client.turn.confirm(Heard(clock.now() - 0.5, endpointing=0.4, final_transcript=0.5))
+        await asyncio.sleep(0.001)
+        assert isinstance(client.events[0], ResponseCreated)
+        assert any(isinstance(event, FunctionCall) for event in client.events)
+        assert client.audio()[0].offset_s == 0.0
+    end = done(client.events)
+    assert end.status is ResponseStatus.COMPLETED
+    assert end.timings.first_audio == pytest.approx(0.5, abs=0.01)
+    assert end.timings.endpointing == 0.4
+    assert stages.llm.commits == [("c", "held", None)]
+
+
+async def test_a_discarded_speculation_leaves_no_trace() -> None:
     stages = stages_that_say("One.", "Two.")
+    async with Client(stages, speculative=True) as client:
+        await asyncio.sleep(1)
+        client.turn.discard()
+    assert client.events == []
+    assert stages.llm.discards == ["held"]
+    assert stages.llm.commits == []
+
+
+async def test_a_speculation_that_is_discarded_early_stops_both_stages() -> None:
+    stages = stages_that_say("One.", tts=ScriptedTts(gate=asyncio.Event()))
     stages.llm.scripts[0].insert(-1, asyncio.Event())
-    outbox = Outbox()
-    turn = make_turn(stages, outbox)
-    running = asyncio.create_task(turn.run())
-    while len(stages.tts.begun) < 2:
-        await asyncio.sleep(0)
-    turn.cancel()
-    await running
-    assert not [event for event in await events_of(outbox) if isinstance(event, AudioDelta)]
+    async with Client(stages, speculative=True) as client:
+        await asyncio.sleep(1)
+        client.turn.discard()
+    assert stages.llm.closed == 1
+    assert stages.tts.begun[0].cancelled
+
+
+async def test_a_speculation_that_fails_says_so_only_once_it_is_confirmed() -> None:
+    stages = stages_that_say("One.")
+    stages.llm.scripts[0] = [UpstreamError("the language model service is not reachable")]
+    async with Client(stages, speculative=True) as client:
+        await asyncio.sleep(1)
+        assert client.events == []
+        client.turn.confirm(Heard(clock.now()))
+    assert done(client.events).status is ResponseStatus.FAILED
+
+
+# Failures
 
 
 async def test_a_failing_language_model_fails_the_response_and_says_why_first() -> None:

@@ -1,0 +1,141 @@
+"""What a session hears: live recognition that is opened at the first audio, and again after it failed."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from orchestrator import clock
+from orchestrator.audio_clock import AudioClock
+from orchestrator.domain import ListeningEvent, SessionConfig, SpeechPaused, SpeechStarted, SpeechStopped
+from orchestrator.stages.speech_to_text import Listening, SpeechToText
+from services.common.errors import ParleyError
+
+RELISTEN_WAIT_S = 1.0
+"""After recognition failed, audio is dropped for so long before it is tried again."""
+
+
+class Hearing:
+    """Recognition of one session's audio. Offsets of its events are from the session's first audio, their ids unique.
+
+    Args:
+        pauses: whether pauses are reported, and what was said up to each.
+        on_event: called with each event.
+        on_lost: called where what is being said is lost: it was cleared, or recognition failed for a reason that is
+            given then. Recognition is opened again with later audio.
+    """
+
+    def __init__(
+        self,
+        stt: SpeechToText,
+        session_id: str,
+        config: SessionConfig,
+        *,
+        pauses: bool,
+        on_event: Callable[[ListeningEvent], None],
+        on_lost: Callable[[ParleyError | None], None],
+    ) -> None:
+        self._stt, self._session_id, self._pauses = stt, session_id, pauses
+        self._on_event, self._on_lost = on_event, on_lost
+        self._config = config
+        self._listening: Listening | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._serial = 0
+        self._arrivals = AudioClock()
+        self._deaf_until = 0.0
+        self._deafness: ParleyError | None = None
+
+    def configure(self, config: SessionConfig) -> None:
+        """Listen so from now on; what is being said is forgotten where that makes a difference."""
+        before, self._config = self._config, config
+        if _relevant(before) != _relevant(config):
+            self.clear()
+
+    async def append(self, audio: bytes) -> None:
+        """Listen to this; waits where the service does not keep up."""
+        if not audio:
+            return
+        now = clock.now()
+        listening = self._open(now)
+        if listening is None:
+            return
+        self._arrivals.arrived(len(audio) / self._config.input_format.bytes_per_second, now)
+        await listening.send_audio(audio)
+
+    async def commit(self) -> None:
+        """The user's turn ends here.
+
+        Raises:
+            ParleyError: where recognition failed a moment ago, so that there is nothing to end.
+        """
+        listening = self._open(clock.now())
+        if listening is not None:
+            await listening.end_utterance()
+        elif self._deafness is not None:
+            raise self._deafness
+
+    def clear(self) -> None:
+        """Forget what was said since the last turn."""
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
+            self._on_lost(None)
+
+    @property
+    def position_s(self) -> float:
+        """Seconds of audio that have come."""
+        return self._arrivals.total_s
+
+    def arrived_at(self, offset_s: float) -> float:
+        """When the audio up to this offset had arrived."""
+        return self._arrivals.when(offset_s, clock.now())
+
+    async def finish(self) -> None:
+        """No audio follows: wait for the last words."""
+        if self._listening is not None and self._listener is not None:
+            await self._listening.finish()
+            await self._listener
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        self.clear()
+        if self._listener is not None:
+            await asyncio.gather(self._listener, return_exceptions=True)
+
+    def _open(self, now: float) -> Listening | None:
+        if self._listening is None and now >= self._deaf_until:
+            self._serial += 1
+            pauses = self._pauses and not self._config.turn_detection.manual
+            self._listening = self._stt.listen(self._config, pauses=pauses)
+            self._listener = asyncio.create_task(self._follow(self._listening, self._serial, self._arrivals.total_s))
+        return self._listening
+
+    async def _follow(self, listening: Listening, serial: int, base_s: float) -> None:
+        try:
+            async for event in listening.events():
+                if listening is not self._listening:
+                    return
+                self._on_event(_placed(event, f"{self._session_id}_input_{serial}_{event.item_id}", base_s))
+        except ParleyError as error:
+            if listening is self._listening:
+                self._deafness, self._deaf_until = error, clock.now() + RELISTEN_WAIT_S
+                self._on_lost(error)
+        finally:
+            if listening is self._listening:
+                self._listening = None
+
+
+def _placed(event: ListeningEvent, item_id: str, base_s: float) -> ListeningEvent:
+    """The event with its id and its offset as the session counts them."""
+    match event:
+        case SpeechStarted(_, start_s):
+            return SpeechStarted(item_id, start_s + base_s)
+        case SpeechStopped(_, end_s):
+            return SpeechStopped(item_id, end_s + base_s)
+        case SpeechPaused(_, at_s):
+            return SpeechPaused(item_id, at_s + base_s)
+        case _:
+            return replace(event, item_id=item_id)
+
+
+def _relevant(config: SessionConfig) -> tuple[object, ...]:
+    return config.input_format, config.stt_model, config.language_code, config.turn_detection
