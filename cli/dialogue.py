@@ -81,7 +81,7 @@ class Dialogue:
             case events.TextDelta(response_id, text):
                 if (turn_ := self._answering(response_id)) is not None:
                     turn_.answer += text
-            case events.AudioDelta(response_id, data):
+            case events.AudioDelta(response_id, data, _):
                 if (turn_ := self._answering(response_id)) is not None:
                     self._add_audio(turn_, data, at_s)
             case events.ResponseEnded(response_id, outcome, spoken, timings):

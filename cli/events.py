@@ -76,10 +76,15 @@ class TextDelta:
 
 @dataclass(frozen=True)
 class AudioDelta:
-    """More of the answer's speech, in the session's output format."""
+    """More of the answer's speech, in the session's output format.
+
+    Attributes:
+        offset_s: of its first sample in the answer; None follows what came before. What comes again replaces what came.
+    """
 
     response_id: str
     data: bytes
+    offset_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,9 @@ _EVENTS: dict[str, Any] = {
     "input_audio_transcription_completed": lambda e: events.FinalTranscript(e.item_id, e.transcript, e.language_code),
     "response_created": lambda e: events.ResponseStarted(e.response_id),
     "response_output_text_delta": lambda e: events.TextDelta(e.response_id, e.delta),
-    "response_output_audio_delta": lambda e: events.AudioDelta(e.response_id, e.audio),
+    "response_output_audio_delta": lambda e: events.AudioDelta(
+        e.response_id, e.audio, seconds(e.offset) if e.HasField("offset") else None
+    ),
     "response_done": _ended,
     "error": lambda e: events.TurnFailed(e.message),
 }

@@ -67,6 +67,17 @@ class Talk:
     conversation_id: str
     dialogue: Dialogue = field(default_factory=Dialogue)
     audio: bytearray = field(default_factory=bytearray)
+    _answer: tuple[str, int] = ("", 0)
+    """The response that spoke last, and where its speech begins in `audio`."""
+
+    def add_audio(self, event: events.AudioDelta) -> None:
+        """Take in more speech; what comes again after a false interruption is kept once."""
+        if event.response_id != self._answer[0]:
+            self._answer = (event.response_id, len(self.audio))
+        if event.offset_s is not None:
+            frames = round(event.offset_s * self.output_format.sample_rate_hz)
+            del self.audio[self._answer[1] + frames * self.output_format.frame_bytes :]
+        self.audio += event.data
 
 
 async def run_file(path: Path, output: Path | None, options: TalkOptions, *, as_json: bool, console: Console) -> None:
@@ -116,7 +127,7 @@ async def talk_file(source: SpeechFile, options: TalkOptions, view: View) -> Tal
                     talk.dialogue.feed(event, now - begun)
                     view.show(event, talk.dialogue)
                     if isinstance(event, events.AudioDelta):
-                        talk.audio += event.data
+                        talk.add_audio(event)
         except TimeoutError:
             raise CliError(f"the orchestrator at {options.target} has been silent for {PATIENCE_S:.0f} s") from None
         finally:

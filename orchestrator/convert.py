@@ -86,6 +86,8 @@ def _merge_turn_detection(old: domain.TurnDetection, update: pb.TurnDetection) -
         changes["interrupt_response"] = update.interrupt_response
     if update.HasField("create_response"):
         changes["create_response"] = update.create_response
+    if update.HasField("echo_guard"):
+        changes["echo_guard"] = update.echo_guard
     return replace(old, **changes)  # type: ignore[arg-type]
 
 
@@ -105,6 +107,7 @@ def config_message(config: domain.SessionConfig) -> pb.SessionConfig:
             endpointing=detection.endpointing,
             interrupt_response=detection.interrupt_response,
             create_response=detection.create_response,
+            echo_guard=detection.echo_guard,
         ),
         sampling=config.sampling,
         tools=config.tools,

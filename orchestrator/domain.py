@@ -21,6 +21,7 @@ class TurnDetection:
     endpointing: audio_pb2.EndpointingConfig | None = None
     interrupt_response: bool = True
     create_response: bool = True
+    echo_guard: bool = False
 
 
 @dataclass(frozen=True)

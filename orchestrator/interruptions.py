@@ -94,6 +94,9 @@ _WORDS: dict[str, tuple[str, ...]] = {
 }
 _ECHO_SHARE = 0.8
 """Share of the words heard that the agent must just have said for them to be its own voice."""
+_ECHO_S = 5.0
+"""So long after audio was sent its echo may still be transcribed: the lead of the audio, the wait for the end of the
+utterance, and recognition."""
 
 
 def normalized(text: str) -> str:
@@ -115,16 +118,24 @@ def interrupts(text: str, language_code: str) -> bool:
     return bool(words) and not _is_backchannel(words, _phrases(language_code.partition("-")[0].lower()))
 
 
-def is_echo(text: str, spoken: str) -> bool:
-    """Whether these words are the agent's own voice, come back through the user's microphone.
+class Echo:
+    """Remembers what the agent has just said, to know it again when it comes back through the user's microphone."""
 
-    Args:
-        spoken: what the agent is just saying.
-    """
-    heard, said = normalized(text).split(), normalized(spoken).split()
-    if not heard or not said:
-        return False
-    return sum(word in said for word in heard) >= _ECHO_SHARE * len(heard)
+    def __init__(self) -> None:
+        self._said: frozenset[str] = frozenset()
+        self._until = 0.0
+
+    def spoken(self, text: str, now: float) -> None:
+        """The agent is saying this."""
+        self._said = frozenset(normalized(text).split())
+        self._until = now + _ECHO_S
+
+    def is_of(self, text: str, now: float) -> bool:
+        """Whether these words are the agent's own, but for what a recognizer hears wrong."""
+        heard = normalized(text).split()
+        if not heard or now > self._until:
+            return False
+        return sum(word in self._said for word in heard) >= _ECHO_SHARE * len(heard)
 
 
 def _is_backchannel(words: str, phrases: frozenset[str]) -> bool:

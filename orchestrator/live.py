@@ -24,7 +24,7 @@ from orchestrator.domain import (
     TranscriptUpdated,
 )
 from orchestrator.hearing import Hearing
-from orchestrator.interruptions import interrupts
+from orchestrator.interruptions import Echo, interrupts
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
 from orchestrator.session import (
@@ -89,6 +89,7 @@ class LiveSession:
             on_event=self._on_heard,
             on_lost=self._on_lost,
         )
+        self._echo = Echo()
         self._heard = Heard(clock.now())
         self._turn: Turn | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -197,6 +198,7 @@ class LiveSession:
                 self.outbox.put(event)
             case TranscriptUpdated(item_id, text, language_code, at_pause):
                 self.outbox.put(event)
+                text = self._without_echo(text)
                 words = interrupts(text, language_code)
                 if at_pause:
                     commands = self._state.pause_transcribed(item_id, text, language_code, words=words)
@@ -206,6 +208,7 @@ class LiveSession:
             case TranscriptCompleted(item_id, text, language_code):
                 self.outbox.put(event)
                 self._heard = replace(self._heard, final_transcript=now - self._heard.ended_at)
+                text = self._without_echo(text)
                 words = interrupts(text, language_code)
                 try:
                     commands = self._state.transcript_completed(item_id, text, language_code, now, words=words)
@@ -228,6 +231,12 @@ class LiveSession:
             self._on_voice(SpeechStarted(item_id, self._hearing.position_s), commands)
         else:
             self._execute(commands)
+
+    def _without_echo(self, text: str) -> str:
+        """What the user said of this: nothing where it is the agent's own voice, and the client wants that noticed."""
+        if self._config.turn_detection.echo_guard and self._echo.is_of(text, clock.now()):
+            return ""
+        return text
 
     def _on_lost(self, error: ParleyError | None) -> None:
         if error is not None:
@@ -321,6 +330,8 @@ class LiveSession:
     def _audio_left(self, event: AudioDelta) -> None:
         if self._turn is not None and self._turn.response_id == event.response_id:
             self._turn.output.audio_left(event)
+            if self._config.turn_detection.echo_guard:
+                self._echo.spoken(self._turn.output.playback.lately(event.offset_s), clock.now())
 
     def _own(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.add(task := asyncio.create_task(work))
@@ -329,6 +340,7 @@ class LiveSession:
     def _apply_config(self) -> None:
         self._state.interrupt_response = self._config.turn_detection.interrupt_response
         self._state.create_response = self._config.turn_detection.create_response
+        self._state.hold_at_voice = not self._config.turn_detection.echo_guard
 
 
 def user_message(text: str) -> chat_pb2.Message:

@@ -178,6 +178,11 @@ class Playback:
             break
         return " ".join(text for text in heard if text)
 
+    def lately(self, at_s: float) -> str:
+        """The text of the segment that is being said at this offset, and of the one before."""
+        begun = [segment.text for segment in self._segments if segment.start_s <= at_s]
+        return " ".join(begun[-2:])
+
     def _share(self, segment: _Spoken, played_s: float) -> float:
         """The share of a segment's text that so much of its audio holds; words take time in proportion to their
         length. Of a segment still being synthesized, the whole length is guessed from the pace of those before.

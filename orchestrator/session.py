@@ -133,6 +133,7 @@ class Session:
     """See the module's table. Ids of responses are counted: `PREFIX_1`, `PREFIX_2`.
 
     Attributes:
+        hold_at_voice: whether the user's voice holds a response; otherwise only their words stop it.
         false_interruption_timeout_s: seconds after which a held response goes on, where no words have come.
         wake_at: when `time_passed` must be called; None where there is nothing to wait for.
     """
@@ -140,6 +141,7 @@ class Session:
     prefix: str
     interrupt_response: bool = True
     create_response: bool = True
+    hold_at_voice: bool = True
     speculation: bool = True
     false_interruption_timeout_s: float = 2.0
     wake_at: float | None = None
@@ -326,7 +328,7 @@ class Session:
 
     def _hold(self, now: float) -> list[Command]:
         running = self._running
-        if running is None or self.wake_at is not None or not self.interrupt_response:
+        if running is None or self.wake_at is not None or not self.interrupt_response or not self.hold_at_voice:
             return []
         self.wake_at = now + self.false_interruption_timeout_s
         return [HoldResponse(running.id)]

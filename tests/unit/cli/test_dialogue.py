@@ -4,6 +4,8 @@ import pytest
 
 from cli import events
 from cli.dialogue import Dialogue
+from cli.talk import Talk
+from services.common.audio_format import AudioFormat, Encoding
 
 QUESTION = (
     events.SpeechStarted("u1", 0.3),
@@ -93,3 +95,16 @@ def test_a_turn_becomes_plain_json_data() -> None:
     data = turn.as_dict()
     assert data["outcome"] == "completed"
     assert data["timings"]["endpointing_s"] == 0.5
+
+
+def test_speech_that_comes_again_is_kept_once() -> None:
+    talk = Talk(AudioFormat(Encoding.PCM_S16LE, 8000), "c")
+    for event in (
+        events.AudioDelta("r1", b"\1\0" * 800, 0.0),
+        events.AudioDelta("r1", b"\2\0" * 800, 0.1),
+        events.AudioDelta("r1", b"\3\0" * 800, 0.05),  # the answer went on from there after a cough
+        events.AudioDelta("r2", b"\4\0" * 10, 0.0),
+        events.AudioDelta("r2", b"\5\0" * 10),
+    ):
+        talk.add_audio(event)
+    assert talk.audio == b"\1\0" * 400 + b"\3\0" * 800 + b"\4\0" * 10 + b"\5\0" * 10

@@ -208,6 +208,28 @@ async def test_the_next_turn_knows_only_what_was_heard() -> None:
         assert client.stages.llm.commits[0] == ("conversation", "held", "One")
 
 
+GUARDED = SessionConfig(turn_detection=TurnDetection(echo_guard=True))
+
+
+async def test_edge_32_the_agents_own_voice_does_not_stop_it_where_the_client_has_an_echo() -> None:
+    async with Client(answer("The museum opens at nine."), config=GUARDED) as client:
+        await client.say("tell me")
+        await client.until(AudioDelta)
+        client.hear(SpeechStarted("v", 1.5), TranscriptUpdated("v", "the museum opens", "en"))
+        client.hear(SpeechStopped("v", 1.9), TranscriptCompleted("v", "The museum opens at night.", "en"))
+        end = await client.until(ResponseDone)
+        assert end.status is ResponseStatus.COMPLETED
+        assert len(client.stages.llm.prompts) == 1
+
+
+async def test_edge_32_the_users_words_still_stop_it() -> None:
+    async with Client(answer(*(["A sentence of one second."] * 20)), answer("Yes?"), config=GUARDED) as client:
+        await client.say("tell me")
+        await client.until(AudioDelta)
+        client.hear(SpeechStarted("v", 1.5), TranscriptUpdated("v", "wait please", "en"))
+        assert (await client.until(ResponseDone)).status is ResponseStatus.CANCELLED
+
+
 async def test_lost_recognition_lets_a_held_answer_go_on() -> None:
     async with Client(answer("One two three four.")) as client:
         await client.say("tell me")

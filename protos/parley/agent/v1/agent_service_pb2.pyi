@@ -186,11 +186,17 @@ class TurnDetection(_message.Message):
     ENDPOINTING_FIELD_NUMBER: _builtins.int
     INTERRUPT_RESPONSE_FIELD_NUMBER: _builtins.int
     CREATE_RESPONSE_FIELD_NUMBER: _builtins.int
+    ECHO_GUARD_FIELD_NUMBER: _builtins.int
     mode: Global___TurnDetection.Mode.ValueType
     interrupt_response: _builtins.bool
     """Whether user speech stops the response being spoken; absent means true."""
     create_response: _builtins.bool
     """Whether an utterance starts a response by itself; absent means true."""
+    echo_guard: _builtins.bool
+    """The client's microphone hears its loudspeaker: words that the agent itself
+    is just saying are neither an interruption nor a turn, and a response is
+    stopped by words alone, not already by the user's voice. Absent means false.
+    """
     @_builtins.property
     def endpointing(self) -> _audio_pb2.EndpointingConfig: ...
     def __init__(
@@ -200,17 +206,22 @@ class TurnDetection(_message.Message):
         endpointing: _audio_pb2.EndpointingConfig | None = ...,
         interrupt_response: _builtins.bool | None = ...,
         create_response: _builtins.bool | None = ...,
+        echo_guard: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_create_response", b"_create_response", "_interrupt_response", b"_interrupt_response", "create_response", b"create_response", "endpointing", b"endpointing", "interrupt_response", b"interrupt_response"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_create_response", b"_create_response", "_echo_guard", b"_echo_guard", "_interrupt_response", b"_interrupt_response", "create_response", b"create_response", "echo_guard", b"echo_guard", "endpointing", b"endpointing", "interrupt_response", b"interrupt_response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_create_response", b"_create_response", "_interrupt_response", b"_interrupt_response", "create_response", b"create_response", "endpointing", b"endpointing", "interrupt_response", b"interrupt_response", "mode", b"mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_create_response", b"_create_response", "_echo_guard", b"_echo_guard", "_interrupt_response", b"_interrupt_response", "create_response", b"create_response", "echo_guard", b"echo_guard", "endpointing", b"endpointing", "interrupt_response", b"interrupt_response", "mode", b"mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__create_response: _TypeAlias = _typing.Literal["create_response"]  # noqa: Y015
     _WhichOneofArgType__create_response: _TypeAlias = _typing.Literal["_create_response", b"_create_response"]  # noqa: Y015
+    _WhichOneofReturnType__echo_guard: _TypeAlias = _typing.Literal["echo_guard"]  # noqa: Y015
+    _WhichOneofArgType__echo_guard: _TypeAlias = _typing.Literal["_echo_guard", b"_echo_guard"]  # noqa: Y015
     _WhichOneofReturnType__interrupt_response: _TypeAlias = _typing.Literal["interrupt_response"]  # noqa: Y015
     _WhichOneofArgType__interrupt_response: _TypeAlias = _typing.Literal["_interrupt_response", b"_interrupt_response"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__create_response) -> _WhichOneofReturnType__create_response | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__echo_guard) -> _WhichOneofReturnType__echo_guard | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__interrupt_response) -> _WhichOneofReturnType__interrupt_response | None: ...
 
@@ -376,7 +387,8 @@ Global___ConversationItemCreate: _TypeAlias = ConversationItemCreate  # noqa: Y0
 @_typing.final
 class ConversationItemTruncate(_message.Message):
     """ConversationItemTruncate is conversation.item.truncate: how much of an item
-    was really played.
+    was really played. Without it the server goes by the clock. After
+    speech_started a response that goes on does so from there.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -565,7 +577,10 @@ Global___SessionUpdated: _TypeAlias = SessionUpdated  # noqa: Y015
 @_typing.final
 class InputAudioBufferSpeechStarted(_message.Message):
     """InputAudioBufferSpeechStarted is input_audio_buffer.speech_started: stop
-    playback now.
+    playback now, and drop what has not been played. If it was no interruption (a
+    cough, "mm-hm", nothing), the response goes on, and its audio is sent again
+    from where playback stopped. Sent again, with the same item_id, where more is
+    said after that.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -732,7 +747,9 @@ class ResponseOutputAudioDelta(_message.Message):
     audio: _builtins.bytes
     @_builtins.property
     def offset(self) -> _duration_pb2.Duration:
-        """Of the first sample, from the start of the item."""
+        """Of the first sample, from the start of the item. Less than the end of the
+        audio before where that is sent again.
+        """
 
     def __init__(
         self,
