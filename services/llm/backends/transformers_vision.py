@@ -69,7 +69,7 @@ class TransformersVisionBackend(Backend):
             model = VisionLanguageModel(options)
             # The first answer pays for what is set up late, and flags that the model rejects show now, not in a call.
             warm_up = plan({**self._defaults, "max_new_tokens": 2, "min_new_tokens": 0}, {}, Sampling())
-            model.generate((a_question(),), warm_up, Stop(), lambda event: True)
+            model.generate(GenerationRequest((a_question(),)), warm_up, Stop(), lambda event: True)
             return model
 
         try:
@@ -80,11 +80,19 @@ class TransformersVisionBackend(Backend):
             log.debug("loading failed", exc_info=True)
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise StartupError(f"--model_name {settings.model_reference}: cannot load the model: {reason}") from error
+        tools = self._model.template.tool_format is not None
         self._capabilities = Capabilities(
-            settings.model, "transformers", self._model.context_length, images=True, in_process=True
+            settings.model,
+            "transformers",
+            self._model.context_length,
+            tools=tools,
+            images=True,
+            in_process=True,
         )
 
     def check(self, request: GenerationRequest) -> None:
+        assert self._model is not None, "load comes first"
+        self._model.template.check(request.tools, request.tool_choice)
         plan(self._defaults, request.options, request.sampling)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[BackendEvent, None]:
@@ -93,7 +101,7 @@ class TransformersVisionBackend(Backend):
         planned = plan(self._defaults, request.options, request.sampling)
 
         def work(stop: Stop, put: Callable[[BackendEvent], bool]) -> None:
-            model.generate(request.messages, planned, stop, put)
+            model.generate(request, planned, stop, put)
 
         events: AsyncGenerator[BackendEvent, None] = self._thread.stream_pushed(work)
         async with aclosing(events):

@@ -26,6 +26,7 @@ from services.llm.backends.base import RoleNames
 from services.llm.backends.chat_template import ChatTemplate
 from services.llm.backends.detokenizer import Detokenizer
 from services.llm.backends.generation_options import GenerationPlan
+from services.llm.backends.local_answer import LocalAnswer
 from services.llm.backends.penalties import RepetitionPenalties
 from services.llm.backends.quantization import quantize
 from services.llm.backends.stop_strings import StopStrings
@@ -34,14 +35,15 @@ from services.llm.domain import (
     BackendEvent,
     Finished,
     FinishReason,
+    GenerationRequest,
     ImagePart,
     Message,
     Role,
-    TextDelta,
     TextPart,
     Usage,
 )
 from services.llm.processor import usable_cores
+from services.llm.tools.calls import callable_tools
 
 log = logging.getLogger(__name__)
 
@@ -105,24 +107,28 @@ class VisionLanguageModel:
             },
         )
 
-    def generate(self, messages: Sequence[Message], plan: GenerationPlan, stop: Stop, emit: Emit) -> None:
+    @property
+    def template(self) -> ChatTemplate:
+        """How its prompts are written."""
+        return self._template
+
+    def generate(self, request: GenerationRequest, plan: GenerationPlan, stop: Stop, emit: Emit) -> None:
         """Answer a context; returns early once `stop` is set or `emit` says that nobody wants more.
 
         Raises:
             ContextLengthError: the context leaves no room for an answer.
             InvalidArgumentError: the model cannot take an image, or these roles in this order.
         """
-        prompt = self._template.render(marked(messages))
-        inputs = self._inputs(prompt, images_of(messages))
+        prompt = self._template.render(marked(request.messages), request.tools, request.tool_choice)
+        inputs = self._inputs(prompt.text, images_of(request.messages))
         tokens = int(inputs["input_ids"].shape[-1])
         room = self.context_length - tokens if self.context_length else plan.max_new_tokens
         if room < 1:
             message = f"the context has {tokens} tokens, the model takes {self.context_length} with the answer"
             raise ContextLengthError(message, field="messages")
-        if prompt.rstrip().endswith("<think>"):
-            # The template has opened the thinking that the model goes on with: say so to whoever sorts it out.
-            emit(TextDelta("<think>"))
-        sink = _Sink(self._detokenizer(), plan, self._ends, stop, emit)
+        tools = callable_tools(request.tools, request.tool_choice)
+        answer = LocalAnswer(self._template.tool_format, tools, prompt.begun)
+        sink = _Sink(Detokenizer(self._template.decode), plan, answer, self._ends, stop, emit)
 
         def look(*_: object) -> None:
             if stop:
@@ -174,12 +180,6 @@ class VisionLanguageModel:
             setattr(config, name, value)
         return config
 
-    def _detokenizer(self) -> Detokenizer:
-        decode = self._tokenizer.decode
-        return Detokenizer(
-            lambda tokens: str(decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-        )
-
     def _end_tokens(self) -> frozenset[int]:
         """Every token that ends an answer: the model's, the tokenizer's, and those of the chat template."""
         ends: set[int] = set()
@@ -197,9 +197,16 @@ class _Sink(StoppingCriteria):
     """Sees each new token once: makes text of it, hands it over, and says whether the answer is over."""
 
     def __init__(
-        self, detokenizer: Detokenizer, plan: GenerationPlan, ends: frozenset[int], stop: Stop, emit: Emit
+        self,
+        detokenizer: Detokenizer,
+        plan: GenerationPlan,
+        answer: LocalAnswer,
+        ends: frozenset[int],
+        stop: Stop,
+        emit: Emit,
     ) -> None:
         self._detokenizer = detokenizer
+        self._answer = answer
         self._stops = StopStrings(plan.stop)
         self._min_tokens = plan.min_new_tokens
         self._ends = ends
@@ -215,8 +222,8 @@ class _Sink(StoppingCriteria):
     def finish(self) -> None:
         """Hand over what was held back."""
         rest = self._stops.feed(self._detokenizer.finish()) + self._stops.finish()
-        if rest:
-            self._emit(TextDelta(rest))
+        for event in (*self._answer.feed(rest), *self._answer.finish()):
+            self._emit(event)
 
     def _take(self, token: int) -> bool:
         if self._stop:
@@ -232,7 +239,8 @@ class _Sink(StoppingCriteria):
         text = self._stops.feed(text) if self.count > self._min_tokens else text
         if self._stops.hit:
             self.reason = FinishReason.STOP
-        return (bool(text) and not self._emit(TextDelta(text))) or self._stops.hit
+        wanted = all(self._emit(event) for event in self._answer.feed(text))
+        return not wanted or self._stops.hit
 
 
 def a_question() -> Message:
