@@ -52,7 +52,7 @@ class VisionTokenizer:
 
     def apply_chat_template(self, conversation: Sequence[Mapping[str, Any]], **options: Any) -> str:
         """The prompt, with the processor's own mark for each image."""
-        lists = [{**message, "content": _parts(message.get("content"))} for message in conversation]
+        lists = [{**message, "content": _parts(message["content"])} for message in conversation]
         return str(self._tokenizer.apply_chat_template(lists, chat_template=self.chat_template, **options))
 
     def decode(self, tokens: Sequence[int], **options: Any) -> str:
@@ -76,6 +76,8 @@ def _marked(part: ContentPart) -> TextPart:
     return TextPart(_MARK) if isinstance(part, ImagePart) else TextPart(part.text.replace(_MARK, ""))
 
 
-def _parts(text: str | None) -> list[dict[str, str]]:
-    pieces = [piece for piece in _PIECES.split(text or "") if piece] or [""]
+def _parts(text: str | None) -> list[dict[str, str]] | None:
+    if text is None:
+        return None  # how some templates want a message that has calls alone
+    pieces = [piece for piece in _PIECES.split(text) if piece] or [""]
     return [{"type": "image"} if piece == _MARK else {"type": "text", "text": piece} for piece in pieces]

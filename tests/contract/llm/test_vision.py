@@ -23,6 +23,8 @@ from services.llm.domain import (
     Sampling,
     TextDelta,
     TextPart,
+    Tool,
+    ToolCall,
 )
 from services.llm.settings import LlmSettings
 from tests.support.pictures import picture
@@ -191,6 +193,41 @@ async def test_edge_18_closing_stops_the_work_and_the_next_request_is_answered(b
     await anext(events)
     await events.aclose()
     assert (await answer(backend, user(RED, QUESTION)))[1].usage
+
+
+TOOLS_TEMPLATE = (
+    "{% if tools %}<|im_start|>system\n# Tools\nCall one within <tool_call></tool_call>:\n"
+    "{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<end_of_utterance>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}"
+    "{% elif m['content'] %}{% for p in m['content'] %}{% if p['type'] == 'image' %}<image>{% else %}{{ p['text'] }}"
+    "{% endif %}{% endfor %}{% endif %}{% for call in m['tool_calls'] or [] %}\n<tool_call>\n"
+    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}\n</tool_call>'
+    "{% endfor %}<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+async def test_tools_are_offered_beside_images_where_the_template_has_them(tmp_path: Path, backend: Backend) -> None:
+    from tests.support.tiny_vlm import build
+
+    assert not backend.capabilities.tools
+    made = backends.create(settings(build(tmp_path, TOOLS_TEMPLATE)))
+    await made.load()
+    try:
+        assert made.capabilities.tools
+        tool = Tool("look_up", "Looks up a word.", "{}")
+        call = Message(Role.ASSISTANT, (), (ToolCall("call_1", "look_up", '{"word": "red"}'),))
+        output = Message(Role.TOOL, (TextPart("a colour"),), tool_call_id="call_1")
+        asked = (user(RED, QUESTION), call, output)
+        request = GenerationRequest(asked, Sampling(max_output_tokens=2), (tool,))
+        async with contextlib.aclosing(made.generate(request)) as events:
+            finished = [event async for event in events][-1]
+        assert isinstance(finished, Finished)
+        assert finished.usage is not None
+        without = await answer(made, user(RED, QUESTION), max_output_tokens=2)
+        assert without[1].usage is not None
+        assert finished.usage.input_tokens > without[1].usage.input_tokens + len('{"word": "red"}') + len("a colour")
+    finally:
+        await made.aclose()
 
 
 @pytest.mark.parametrize(
