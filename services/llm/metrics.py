@@ -2,6 +2,8 @@
 
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
+from services.common.metrics import SECONDS_BUCKETS
+
 _BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0)
 
 
@@ -22,3 +24,20 @@ class CompactionMetrics:
         needless, deleted (with its conversation) or stopped (with the server).
         """
         self._seconds.labels(outcome).observe(seconds)
+
+
+class ImageMetrics:
+    """Images of messages, by where they came from and what became of them."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._seconds = Histogram(
+            "parley_llm_image_seconds",
+            "Time to fetch an image and to look into it, waiting for a place included.",
+            ("source", "outcome"),
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+
+    def ended(self, source: str, outcome: str, seconds: float) -> None:
+        """An image (source url or data) was loaded, refused, or stopped (with its request, or for want of a place)."""
+        self._seconds.labels(source, outcome).observe(seconds)

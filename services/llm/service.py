@@ -10,7 +10,7 @@ from services.llm.conversation import stores
 from services.llm.conversation.conversations import Conversations
 from services.llm.images.images import Images
 from services.llm.images.limits import ImageLimits
-from services.llm.metrics import CompactionMetrics
+from services.llm.metrics import CompactionMetrics, ImageMetrics
 from services.llm.servicer import ConversationServicer, LanguageModelServicer
 from services.llm.settings import LlmSettings
 from services.llm.turns import TurnDefaults, Turns
@@ -41,7 +41,8 @@ class LlmService(Service):
                 settings.image_allow_urls,
                 settings.image_allow_http,
                 settings.image_allow_private_hosts,
-            )
+            ),
+            metrics=ImageMetrics(),
         )
         self._conversations = Conversations(
             self._store,

@@ -54,7 +54,7 @@ class ImageServer:
 
 
 @contextlib.asynccontextmanager
-async def image_server(context: ssl.SSLContext | None = None) -> AsyncIterator[ImageServer]:
+async def image_server(context: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> AsyncIterator[ImageServer]:
     """Serve on a free port until the end; its connections end with it."""
     made = ImageServer()
     tasks: set[asyncio.Task[None]] = set()
@@ -62,7 +62,7 @@ async def image_server(context: ssl.SSLContext | None = None) -> AsyncIterator[I
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.create_task(made.serve(reader, writer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(accept, address, 0, ssl=context)
     made.port = server.sockets[0].getsockname()[1]
     try:
         yield made

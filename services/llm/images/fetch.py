@@ -81,7 +81,8 @@ class Fetcher:
     async def _follow(self, url: httpx2.URL) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
             target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-            async with self._pool.stream("GET", target, headers=_HEADERS) as response:
+            # The library's own Host header lacks the brackets of a literal IPv6 address.
+            async with self._pool.stream("GET", target, headers=((b"Host", url.netloc), *_HEADERS)) as response:
                 if response.status == 200:
                     return await self._body(response)
                 location = {name.lower(): value for name, value in response.headers}.get(b"location")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from services.common.errors import InvalidArgumentError, OverloadedError
 from services.llm.domain import ContentPart, ImagePart, Message, TextPart
 from services.llm.images.cache import ImageCache
 from services.llm.images.limits import ImageError, ImageLimits
+from services.llm.metrics import ImageMetrics
 
 if TYPE_CHECKING:
     from services.llm.images.fetch import Fetcher
@@ -38,10 +40,14 @@ class Images:
     Args:
         limits: what images may be.
         fetcher: fetches URLs; one for the limits by default, made when the first URL comes.
+        metrics: counts what became of images.
     """
 
-    def __init__(self, limits: ImageLimits, fetcher: "Fetcher | None" = None) -> None:
+    def __init__(
+        self, limits: ImageLimits, fetcher: "Fetcher | None" = None, metrics: ImageMetrics | None = None
+    ) -> None:
         self._limits = limits
+        self._metrics = metrics
         self._fetcher = fetcher
         self._cache = ImageCache(limits.cache_bytes)
         self._loads = AdmissionQueue("images", running=_LOADING, waiting=_WAITING)
@@ -110,10 +116,20 @@ class Images:
         return loaded
 
     async def _load(self, image: ImagePart) -> ImagePart:
-        async with self._loads.admit():
-            data = await self._fetch(image.url) if image.url else image.data
-            async with self._decoders:
-                return await asyncio.to_thread(_inspect, data, self._limits)
+        begun, outcome = time.monotonic(), "stopped"
+        try:
+            async with self._loads.admit():
+                data = await self._fetch(image.url) if image.url else image.data
+                async with self._decoders:
+                    loaded = await asyncio.to_thread(_inspect, data, self._limits)
+            outcome = "loaded"
+            return loaded
+        except ImageError:
+            outcome = "refused"
+            raise
+        finally:
+            if self._metrics is not None:
+                self._metrics.ended("url" if image.url else "data", outcome, time.monotonic() - begun)
 
     async def _fetch(self, url: str) -> bytes:
         async with self._making:

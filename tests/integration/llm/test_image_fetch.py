@@ -121,7 +121,7 @@ async def test_a_certificate_for_another_host_or_from_nobody_known_is_refused(
     tls: tuple[ssl.SSLContext, ssl.SSLContext],
 ) -> None:
     async with image_server(tls[0]) as web:
-        for host, trusted in (("other.test", tls[1]), ("images.test", ssl.create_default_context())):
+        for host, trusted in (("other.test", tls[1]), ("images.test", None)):
             async with fetching(OPEN, Names(["127.0.0.1"]), trusted) as fetcher:
                 with pytest.raises(ImageError, match="no connection"):
                     await fetcher.fetch(f"https://{host}:{web.port}/a.png")
@@ -188,6 +188,16 @@ async def test_edge_a_redirect_to_a_private_address_is_refused(
             with pytest.raises(ImageError, match="unknown or not public"):
                 await fetcher.fetch(f"https://images.test:{public.port}/{number}")
     assert web.connections == 0
+
+
+async def test_an_ipv6_address_is_in_brackets_in_the_host_header() -> None:
+    try:
+        async with image_server(address="::1") as web, fetching() as fetcher:
+            web.answers["/"] = ok(PICTURE)
+            assert await fetcher.fetch(f"http://[::1]:{web.port}/") == PICTURE
+            assert web.requests[0][1]["host"] == f"[::1]:{web.port}"
+    except OSError:
+        pytest.skip("this machine has no IPv6")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

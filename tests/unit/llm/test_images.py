@@ -5,12 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.common.errors import InvalidArgumentError, OverloadedError
 from services.llm.domain import ImagePart, Message, Role, TextPart
 from services.llm.images.cache import ImageCache
 from services.llm.images.images import EARLIER, LOST, Images
 from services.llm.images.limits import ImageError, ImageLimits
+from services.llm.metrics import ImageMetrics
 from tests.support.pictures import movie, picture
 
 LIMITS = ImageLimits(100_000, 1_000_000, 3, 100_000, 5.0)
@@ -200,6 +202,19 @@ async def test_too_many_at_once_are_refused_and_the_history_does_without() -> No
     slow.set_result(RED)
     await asyncio.gather(*loading)
     assert await made.load((user(RED),))
+
+
+async def test_what_became_of_images_is_counted() -> None:
+    registry = CollectorRegistry()
+    made = Images(LIMITS, Web(gone=ImageError("is gone"), page=RED), ImageMetrics(registry))  # type: ignore[arg-type]
+    await made.load((user(RED, "page"),))
+    with pytest.raises(InvalidArgumentError):
+        await made.load((user("gone"),))
+    counts = [
+        registry.get_sample_value("parley_llm_image_seconds_count", {"source": source, "outcome": outcome})
+        for source, outcome in (("data", "loaded"), ("url", "loaded"), ("url", "refused"))
+    ]
+    assert counts == [1, 1, 1]
 
 
 def test_the_cache_keeps_what_was_used_last_and_never_more_than_its_bytes() -> None:
