@@ -1,7 +1,8 @@
 """What the Redis server does in one step. Each script replies a word, its clock in milliseconds, and what it found.
 
 A conversation is a hash: `doc` and `version`, and for each claim its holder and its end (`turn`, `turn_until`). A
-sorted set of the ids of all, by the end of their lives, counts them.
+sorted set of the ids of all, by the end of their lives, counts them. What makes a server grow comes before any other
+write: a server that is full refuses it only there, and then nothing is half done.
 """
 
 _CLOCK = """
@@ -27,11 +28,12 @@ OPEN = f"{_CLOCK} redis.call('SET', KEYS[1], '1', 'PX', 1000) return {{'ok', now
 CREATE = f"""{_CLOCK}{_USE}
 local known = redis.call('HGET', KEYS[1], 'doc')
 if known then return {{known == ARGV[1] and 'ok' or 'taken', now}} end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[5]) then
-  return {{'full', now, redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]}}
+local alive = '(' .. now
+if redis.call('ZCOUNT', KEYS[2], alive, '+inf') >= tonumber(ARGV[5]) then
+  return {{'full', now, redis.call('ZRANGEBYSCORE', KEYS[2], alive, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]}}
 end
 redis.call('HSET', KEYS[1], 'doc', ARGV[1], 'version', ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 use(tonumber(ARGV[3]), ARGV[4])
 return {{'ok', now}}
 """
@@ -51,11 +53,9 @@ return {{'ok', now, doc}}
 # KEYS: conversation, index; ARGV: document, version read, version written, ttl, id, response that ends or ''
 REPLACE = f"""{_CLOCK}{_USE}
 if redis.call('HGET', KEYS[1], 'version') ~= ARGV[2] then return {{'outdated', now}} end
-if ARGV[6] ~= '' then
-  if taken('turn', ARGV[6]) then return {{'busy', now}} end
-  redis.call('HDEL', KEYS[1], 'turn', 'turn_until')
-end
+if ARGV[6] ~= '' and taken('turn', ARGV[6]) then return {{'busy', now}} end
 redis.call('HSET', KEYS[1], 'doc', ARGV[1], 'version', ARGV[3])
+if ARGV[6] ~= '' then redis.call('HDEL', KEYS[1], 'turn', 'turn_until') end
 use(tonumber(ARGV[4]), ARGV[5])
 return {{'ok', now}}
 """

@@ -65,6 +65,7 @@ class RedisStore(ConversationStore):
             raise StartupError(
                 "--conversation_store: the library for Redis is missing: pip install 'parley-voice[llm-redis]'"
             ) from None
+        problem = ""
         try:
             pool = BlockingConnectionPool.from_url(
                 self._address,
@@ -79,16 +80,16 @@ class RedisStore(ConversationStore):
             self._scripts = {name: self._client.register_script(text) for name, text in _SCRIPTS.items()}
             self._see((await self._scripts["OPEN"](keys=[_PROBE]))[1])
         except AuthenticationError:
-            raise StartupError(f"--conversation_store: the Redis server at {shown} refuses the password") from None
-        except (RedisError, OSError) as error:
-            log.debug("the store cannot be opened", exc_info=True)
-            if isinstance(error, ResponseError):
-                problem = f"the Redis server at {shown} does not let this user write"
-            else:
-                problem = f"no Redis server answers at {shown}; start it, or correct the address"
-            raise StartupError(f"--conversation_store: {problem}") from None
+            problem = f"the Redis server at {shown} refuses the password"
+        except ResponseError:
+            problem = f"the Redis server at {shown} does not let this user write"
+        except (RedisError, OSError):
+            problem = f"no Redis server answers at {shown}; start it, or correct the address"
         except (ValueError, TypeError):
-            raise StartupError(f"--conversation_store: {shown} is no address of a Redis server") from None
+            problem = f"{shown} is no address of a Redis server"
+        if problem:
+            await self.aclose()
+            raise StartupError(f"--conversation_store: {problem}")
 
     def now(self) -> float:
         return time.monotonic() + self._ahead_s

@@ -10,10 +10,11 @@ import pytest_asyncio
 from google.protobuf import struct_pb2
 from parley.common.v1 import chat_pb2
 from parley.llm.v1 import conversation_service_pb2 as conversation_pb2
-from parley.llm.v1 import conversation_service_pb2_grpc, llm_service_pb2, llm_service_pb2_grpc
+from parley.llm.v1 import llm_service_pb2
 
 from services.common.errors import ParleyError
 from services.common.status import from_rpc_error
+from tests.support.llm_client import LlmClient, client_of, text_of, user
 from tests.support.servers import server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -22,62 +23,23 @@ ECHO = ("--fake_answer", "I got: {received}. That is **all** of it. Bye.")
 ENDLESS = ("--fake_answer", "One. Two. Three.", "--fake_token_ms", "3600000")
 
 
-class Client:
-    """A client that knows the contract alone."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.models = llm_service_pb2_grpc.LanguageModelServiceStub(channel)
-        self.conversations = conversation_service_pb2_grpc.ConversationServiceStub(channel)
-
-    async def generate(self, text: str = "", **fields: Any) -> list[llm_service_pb2.GenerateResponse]:
-        messages = [user(text)] if text else fields.pop("messages", [])
-        call = self.models.Generate(llm_service_pb2.GenerateRequest(messages=messages, **fields))
-        return [response async for response in call]
-
-    async def create(self, **fields: Any) -> str:
-        created = await self.conversations.CreateConversation(conversation_pb2.CreateConversationRequest(**fields))
-        return created.conversation.id
-
-    async def texts(self, ident: str) -> list[str]:
-        request = conversation_pb2.GetConversationRequest(conversation_id=ident)
-        known = (await self.conversations.GetConversation(request)).conversation
-        return [part.text for message in known.messages for part in message.content]
-
-    async def commit(self, ident: str, response_id: str, heard_text: str | None = None) -> None:
-        request = conversation_pb2.CommitResponseRequest(
-            conversation_id=ident, response_id=response_id, heard_text=heard_text
-        )
-        await self.conversations.CommitResponse(request)
-
-
-def user(text: str) -> chat_pb2.Message:
-    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)])
-
-
 def kinds(responses: list[llm_service_pb2.GenerateResponse]) -> list[str | None]:
     return [response.WhichOneof("event") for response in responses]
 
 
-def text_of(responses: list[llm_service_pb2.GenerateResponse]) -> str:
-    return "".join(response.text_delta.text for response in responses)
-
-
 @contextlib.asynccontextmanager
-async def serving(*flags: str) -> AsyncIterator[Client]:
-    async with (
-        server("llm", "--llm_backend", "fake", *flags) as address,
-        grpc.aio.insecure_channel(address, options=(("grpc.max_send_message_length", -1),)) as channel,
-    ):
-        yield Client(channel)
+async def serving(*flags: str) -> AsyncIterator[LlmClient]:
+    async with server("llm", "--llm_backend", "fake", *flags) as address, client_of(address) as client:
+        yield client
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client() -> AsyncIterator[Client]:
+async def client() -> AsyncIterator[LlmClient]:
     async with serving(*ECHO, "--chat_size", "3") as made:
         yield made
 
 
-async def test_the_third_turn_of_a_conversation_receives_the_first(client: Client) -> None:
+async def test_the_third_turn_of_a_conversation_receives_the_first(client: LlmClient) -> None:
     ident = await client.create(config=conversation_pb2.ConversationConfig(instructions="Be brief"))
     for text in ("My name is Ada", "How are you?"):
         await client.generate(text, conversation_id=ident)
@@ -89,7 +51,7 @@ async def test_the_third_turn_of_a_conversation_receives_the_first(client: Clien
 ENDLESS = ("--fake_answer", "One. Two. Three.", "--fake_token_ms", "3600000")
 
 
-async def test_the_window_forgets_the_oldest_turns(client: Client) -> None:
+async def test_the_window_forgets_the_oldest_turns(client: LlmClient) -> None:
     ident = await client.create()
     for number in range(5):
         await client.generate(f"question {number}", conversation_id=ident, instructions="")
@@ -97,7 +59,7 @@ async def test_the_window_forgets_the_oldest_turns(client: Client) -> None:
     assert questions == ["question 2", "question 3", "question 4"]
 
 
-async def test_a_turn_is_told_in_order_with_one_end(client: Client) -> None:
+async def test_a_turn_is_told_in_order_with_one_end(client: LlmClient) -> None:
     responses = await client.generate("Hello", enable_speech_segments=True, instructions="", language_code="en-US")
     told = kinds(responses)
     assert (told[0], told[-1], told.count("completed")) == ("started", "completed", 1)
@@ -116,7 +78,7 @@ async def test_a_turn_is_told_in_order_with_one_end(client: Client) -> None:
     assert completed.timings.total.ToNanoseconds() >= completed.timings.time_to_first_segment.ToNanoseconds() > 0
 
 
-async def test_a_held_turn_enters_the_history_with_what_was_heard(client: Client) -> None:
+async def test_a_held_turn_enters_the_history_with_what_was_heard(client: LlmClient) -> None:
     ident = await client.create()
     held = llm_service_pb2.COMMIT_POLICY_HELD
     responses = await client.generate("Hello", conversation_id=ident, commit_policy=held, instructions="")
@@ -126,7 +88,7 @@ async def test_a_held_turn_enters_the_history_with_what_was_heard(client: Client
     assert await client.texts(ident) == ["Hello", "I got: user: Hello. That is **all**"]
 
 
-async def test_a_discarded_turn_leaves_no_trace(client: Client) -> None:
+async def test_a_discarded_turn_leaves_no_trace(client: LlmClient) -> None:
     ident = await client.create()
     held = llm_service_pb2.COMMIT_POLICY_HELD
     responses = await client.generate("Hello", conversation_id=ident, commit_policy=held)
@@ -138,7 +100,7 @@ async def test_a_discarded_turn_leaves_no_trace(client: Client) -> None:
     assert await client.texts(ident) == []
 
 
-async def test_messages_can_be_added_without_generating_and_get_ids(client: Client) -> None:
+async def test_messages_can_be_added_without_generating_and_get_ids(client: LlmClient) -> None:
     ident = await client.create(messages=[user("first")])
     request = conversation_pb2.AppendMessagesRequest(conversation_id=ident, messages=[user("second"), user("third")])
     added = (await client.conversations.AppendMessages(request)).messages
@@ -148,7 +110,7 @@ async def test_messages_can_be_added_without_generating_and_get_ids(client: Clie
     assert len(await client.texts(ident)) == 4
 
 
-async def test_a_deleted_conversation_is_gone(client: Client) -> None:
+async def test_a_deleted_conversation_is_gone(client: LlmClient) -> None:
     ident = await client.create(conversation_id="mine")
     assert ident == "mine"
     await client.conversations.DeleteConversation(conversation_pb2.DeleteConversationRequest(conversation_id=ident))
@@ -157,7 +119,7 @@ async def test_a_deleted_conversation_is_gone(client: Client) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_the_model_is_listed_and_prefill_answers_at_once(client: Client) -> None:
+async def test_the_model_is_listed_and_prefill_answers_at_once(client: LlmClient) -> None:
     (model,) = (await client.models.ListModels(llm_service_pb2.ListModelsRequest())).models
     assert (model.name, model.backend, model.supports_prefill) == ("fake", "fake", False)
     ident = await client.create()
@@ -215,7 +177,7 @@ BAD: list[tuple[dict[str, Any], grpc.StatusCode, str, str]] = [
 ]
 
 
-async def test_bad_requests_name_their_field_and_the_server_goes_on(client: Client) -> None:
+async def test_bad_requests_name_their_field_and_the_server_goes_on(client: LlmClient) -> None:
     for fields, code, reason, field in BAD:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await client.generate(**fields)
@@ -224,14 +186,14 @@ async def test_bad_requests_name_their_field_and_the_server_goes_on(client: Clie
     assert text_of(await client.generate("Hello"))
 
 
-async def test_a_message_over_the_size_limit_is_refused_and_the_server_goes_on(client: Client) -> None:
+async def test_a_message_over_the_size_limit_is_refused_and_the_server_goes_on(client: LlmClient) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await client.generate("x" * (9 << 20))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert text_of(await client.generate("Hello"))
 
 
-async def test_bad_conversation_calls_name_their_field(client: Client) -> None:
+async def test_bad_conversation_calls_name_their_field(client: LlmClient) -> None:
     ident = await client.create(conversation_id="taken")
     calls: list[tuple[Callable[[], Any], grpc.StatusCode, str]] = [
         (lambda: client.create(conversation_id="taken"), grpc.StatusCode.INVALID_ARGUMENT, "conversation_id"),
