@@ -4,7 +4,8 @@ ParleyError
 ├── InvalidArgumentError            the request is wrong, and would be wrong again
 │   ├── UnsupportedAudioError       rate, encoding, container, half samples
 │   ├── AudioTooLongError
-│   └── TextTooLongError
+│   ├── TextTooLongError
+│   └── ContentFilteredError
 ├── NotFoundError
 │   ├── ModelNotFoundError
 │   ├── VoiceNotFoundError
@@ -70,6 +71,12 @@ class TextTooLongError(InvalidArgumentError):
     """More text than one request may carry."""
 
     reason = "TEXT_TOO_LONG"
+
+
+class ContentFilteredError(InvalidArgumentError):
+    """The provider's content filter refuses the request."""
+
+    reason = "CONTENT_FILTERED"
 
 
 class NotFoundError(ParleyError):

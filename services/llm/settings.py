@@ -11,7 +11,13 @@ from services.llm.conversation.conversation import DEFAULT_MAX_BYTES
 from services.llm.conversation.stores import MEMORY, URL_SCHEMES
 from services.llm.weights import EMBEDDED, display_name
 
-DEFAULT_MODELS = {"transformers": "Qwen/Qwen3-4B-Instruct-2507", "fake": "fake"}
+DEFAULT_MODELS = {
+    "responses-api": "gpt-5.4-mini",
+    "chat-completions": "gpt-5.4-mini",
+    "transformers": "Qwen/Qwen3-4B-Instruct-2507",
+    "fake": "fake",
+}
+API_BACKENDS = frozenset({"responses-api", "chat-completions"})
 _SHARED: dict[str, Any] = {"group": "every backend"}
 _LOCAL: dict[str, Any] = {"group": "local backends (transformers)"}
 _API: dict[str, Any] = {"group": "API backends (responses-api, chat-completions)"}
@@ -26,6 +32,14 @@ _URL = re.compile(r"https?://[^/?#@\s]+(/[^?#\s]*)?")
 _WORD = re.compile(r"[\w-]*", re.ASCII)
 
 
+def _default_models_text() -> str:
+    names: dict[str, list[str]] = {}
+    for backend, model in DEFAULT_MODELS.items():
+        if backend != "fake":
+            names.setdefault(model, []).append(backend)
+    return ", ".join(f"{model} for {' and '.join(backends)}" for model, backends in names.items())
+
+
 class LlmSettings(ServerSettings):
     """A language model as a gRPC service."""
 
@@ -33,15 +47,17 @@ class LlmSettings(ServerSettings):
 
     port: int = Field(50052, ge=0, le=65535, description="gRPC port; 0 takes a free one and logs it")
 
-    llm_backend: Literal["transformers", "fake"] = Field(
-        "transformers",
-        description="what generates: transformers (in this process) or fake (scripted)",
+    llm_backend: Literal["responses-api", "chat-completions", "transformers", "fake"] = Field(
+        "responses-api",
+        description="what generates: responses-api or chat-completions (any OpenAI-compatible API), transformers (in "
+        "this process) or fake (scripted)",
         json_schema_extra=_SHARED,
     )
     model_name: str = Field(
         "",
-        description=f"hub id, local folder, or {EMBEDDED} (the model that comes as a package)",
-        json_schema_extra={**_SHARED, "default_text": f"{DEFAULT_MODELS['transformers']} for transformers"},
+        description=f"the provider's name for it, a hub id, a local folder, or {EMBEDDED} (the model that comes as a "
+        "package)",
+        json_schema_extra={**_SHARED, "default_text": _default_models_text()},
     )
     chat_size: int = Field(
         30,
@@ -293,6 +309,8 @@ class LlmSettings(ServerSettings):
 
     @model_validator(mode="after")
     def _check_sampling(self) -> "LlmSettings":
+        if self.llm_backend in API_BACKENDS:
+            return self  # the backend looks at what was set: its parameters are the provider's
         if self.llm_gen_do_sample and not self.llm_gen_temperature:
             raise ValueError("--llm_gen_do_sample needs a --llm_gen_temperature above 0, such as 0.7")
         if self.llm_gen_temperature and not self.llm_gen_do_sample:

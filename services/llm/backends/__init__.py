@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from services.llm.settings import LlmSettings
 
 BACKENDS = {
+    "responses-api": "services.llm.backends.responses_api:ResponsesApiBackend",
+    "chat-completions": "services.llm.backends.chat_completions:ChatCompletionsBackend",
     "transformers": "services.llm.backends.transformers:TransformersBackend",
     "fake": "services.llm.backends.fake:FakeBackend",
 }

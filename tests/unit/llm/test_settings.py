@@ -8,6 +8,8 @@ from services.common.flag_names import FLAG_NAMES
 from services.common.settings import SettingsError, load
 from services.llm.settings import LlmSettings
 
+LOCAL = ("--llm_backend", "transformers")
+
 
 def settings(*argv: str) -> LlmSettings:
     return load(LlmSettings, "parley-llm", argv)
@@ -22,8 +24,18 @@ def problem(*argv: str) -> str:
 
 def test_defaults_are_those_of_the_specification() -> None:
     made = settings()
-    assert made.llm_backend == "transformers"
-    assert made.model_reference == "Qwen/Qwen3-4B-Instruct-2507"
+    assert made.llm_backend == "responses-api"
+    assert made.model_reference == settings("--llm_backend", "chat-completions").model_reference == "gpt-5.4-mini"
+    assert settings("--llm_backend", "transformers").model_reference == "Qwen/Qwen3-4B-Instruct-2507"
+    assert (made.responses_api_api_key, made.responses_api_base_url, made.responses_api_reasoning_effort) == (
+        None,
+        "",
+        "",
+    )
+    assert (made.responses_api_stream, made.responses_api_disable_thinking) == (True, True)
+    assert (made.responses_api_connect_timeout_s, made.responses_api_first_token_timeout_s) == (5, 20)
+    assert (made.responses_api_idle_timeout_s, made.responses_api_request_timeout_s) == (10, 120)
+    assert made.responses_api_max_retries == 2
     assert (made.chat_size, made.init_chat_role, made.user_role, made.enable_lang_prompt) == (
         30,
         "system",
@@ -57,9 +69,9 @@ def test_generation_parameters_come_from_environment_and_file_too(
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--llm_gen_do_sample"], "--llm_gen_temperature above 0"),
-        (["--llm_gen_temperature", "0.7"], "no effect without --llm_gen_do_sample"),
-        (["--llm_gen_min_new_tokens", "9", "--llm_gen_max_new_tokens", "8"], "is more than"),
+        ([*LOCAL, "--llm_gen_do_sample"], "--llm_gen_temperature above 0"),
+        ([*LOCAL, "--llm_gen_temperature", "0.7"], "no effect without --llm_gen_do_sample"),
+        ([*LOCAL, "--llm_gen_min_new_tokens", "9", "--llm_gen_max_new_tokens", "8"], "is more than"),
         (["--llm_gen_max_new_tokens", "0"], "--llm_gen_max_new_tokens"),
         (["--llm_gen_temperature", "-1"], "--llm_gen_temperature"),
         (["--llm_backend", "other"], "--llm_backend"),
