@@ -67,7 +67,9 @@ class LlmService(Service):
             max_input_chars=settings.llm_max_input_chars,
             max_waiting=settings.llm_max_waiting,
         )
-        turns = Turns(self._backend, self._conversations, defaults, self._images)
+        # A history may hold images of another replica's model: one that sees none is spared them.
+        images = self._images if self._backend.capabilities.images else None
+        turns = Turns(self._backend, self._conversations, defaults, images)
         self._compactor = Compactor(
             self._backend,
             self._conversations,

@@ -1,0 +1,62 @@
+"""Images on their way to a provider: whatever a client sends, both APIs get bytes, in their own words."""
+
+import base64
+import contextlib
+from typing import Any
+
+import pytest
+
+from services.llm import backends
+from services.llm.domain import Finished, GenerationRequest, ImagePart, Message, Role, TextPart
+from services.llm.images.images import Images
+from services.llm.images.limits import ImageLimits
+from services.llm.settings import LlmSettings
+from tests.support.dialects import DIALECTS, Dialect
+from tests.support.fault_server import MODEL, fault_server, streaming
+from tests.support.image_server import image_server, ok
+from tests.support.pictures import movie, picture
+
+PICTURE = picture("WEBP")
+LIMITS = ImageLimits(100_000, 1_000_000, 2, 100_000, 20.0, allow_http=True, allow_private_hosts=True)
+
+
+@pytest.mark.parametrize("api", DIALECTS, ids=lambda dialect: dialect.backend)
+async def test_a_provider_sees_urls_and_bytes_alike(api: Dialect) -> None:
+    async with image_server() as web, fault_server() as provider:
+        web.answers["/a"] = ok(PICTURE)
+        provider.play(streaming(api.answer("A square.")))
+        images = Images(LIMITS)
+        backend = backends.create(
+            LlmSettings(llm_backend=api.backend, model_name=MODEL, responses_api_base_url=provider.url)
+        )
+        await backend.load()
+        try:
+            assert backend.capabilities.images
+            url, data = ImagePart(url=f"http://127.0.0.1:{web.port}/a"), ImagePart(movie("GIF"))
+            earlier = Message(Role.USER, (ImagePart(b"long ago"), TextPart("And this?")))
+            asked = (earlier, Message(Role.ASSISTANT, (TextPart("Well."),)), Message(Role.USER, (url, data)))
+            request = GenerationRequest(await images.load(asked, new=1))
+            async with contextlib.aclosing(backend.generate(request)) as events:
+                assert isinstance([event async for event in events][-1], Finished)
+        finally:
+            await backend.aclose()
+            await images.aclose()
+        (post,) = provider.posts
+    webp = f"data:image/webp;base64,{base64.b64encode(PICTURE).decode()}"
+    messages = post.body.get("messages") or post.body["input"]
+    assert _seen(messages[0]) in (["[an earlier image]", "And this?"], ["[an earlier image]\nAnd this?"])
+    first, second = _seen(messages[-1])
+    assert first == webp
+    assert second.startswith("data:image/png;base64,")
+
+
+def _seen(message: dict[str, Any]) -> list[str]:
+    """The parts of a message, as the API has them: texts and image URLs."""
+    content = message["content"]
+    return [content] if isinstance(content, str) else [_value(part) for part in content]
+
+
+def _value(part: dict[str, Any]) -> str:
+    if part["type"] == "image_url":  # chat completions
+        return str(part["image_url"]["url"])
+    return str(part["image_url"] if part["type"] == "input_image" else part["text"])
