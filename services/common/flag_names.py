@@ -78,6 +78,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "llm_gen_min_new_tokens",
         "llm_gen_temperature",
         "llm_gen_do_sample",
+        "llm_cache_bytes",
         "llm_trust_remote_code",
         "responses_api_api_key",
         "responses_api_base_url",

@@ -15,11 +15,12 @@ DEFAULT_MODELS = {
     "responses-api": "gpt-5.4-mini",
     "chat-completions": "gpt-5.4-mini",
     "transformers": "Qwen/Qwen3-4B-Instruct-2507",
+    "mlx-lm": "mlx-community/Qwen3-4B-Instruct-2507-bf16",
     "fake": "fake",
 }
 API_BACKENDS = frozenset({"responses-api", "chat-completions"})
 _SHARED: dict[str, Any] = {"group": "every backend"}
-_LOCAL: dict[str, Any] = {"group": "local backends (transformers)"}
+_LOCAL: dict[str, Any] = {"group": "local backends (transformers, mlx-lm)"}
 _API: dict[str, Any] = {"group": "API backends (responses-api, chat-completions)"}
 _IMAGES: dict[str, Any] = {"group": "images"}
 _CONVERSATIONS: dict[str, Any] = {"group": "conversations"}
@@ -47,10 +48,10 @@ class LlmSettings(ServerSettings):
 
     port: int = Field(50052, ge=0, le=65535, description="gRPC port; 0 takes a free one and logs it")
 
-    llm_backend: Literal["responses-api", "chat-completions", "transformers", "fake"] = Field(
+    llm_backend: Literal["responses-api", "chat-completions", "transformers", "mlx-lm", "fake"] = Field(
         "responses-api",
-        description="what generates: responses-api or chat-completions (any OpenAI-compatible API), transformers (in "
-        "this process) or fake (scripted)",
+        description="what generates: responses-api or chat-completions (any OpenAI-compatible API), transformers or "
+        "mlx-lm (in this process), or fake (scripted)",
         json_schema_extra=_SHARED,
     )
     model_name: str = Field(
@@ -147,6 +148,13 @@ class LlmSettings(ServerSettings):
         default_factory=dict,
         description="any other --llm_gen_<parameter>, such as top_p, top_k, repetition_penalty",
         json_schema_extra={"hidden": True},
+    )
+    llm_cache_bytes: int = Field(
+        2 << 30,
+        ge=0,
+        description="bytes of memory for contexts that were read already, so that a turn reads only what is new; the "
+        "least recently used go first; 0 keeps none",
+        json_schema_extra=_LOCAL,
     )
     llm_trust_remote_code: bool = Field(
         False, description="run code that comes with a model's files", json_schema_extra=_LOCAL

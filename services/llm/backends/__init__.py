@@ -12,6 +12,7 @@ BACKENDS = {
     "responses-api": "services.llm.backends.responses_api:ResponsesApiBackend",
     "chat-completions": "services.llm.backends.chat_completions:ChatCompletionsBackend",
     "transformers": "services.llm.backends.transformers:TransformersBackend",
+    "mlx-lm": "services.llm.backends.mlx_lm:MlxLmBackend",
     "fake": "services.llm.backends.fake:FakeBackend",
 }
 """`--llm_backend` to the class that takes the settings alone."""

@@ -11,7 +11,9 @@ from services.llm.domain import Sampling
 
 GREEDY_BELOW = 0.01
 """Temperatures below this take the likeliest token: dividing by them leaves nothing else, or overflows."""
-_NEEDS_SAMPLING = frozenset({"top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"})
+_NEEDS_SAMPLING = frozenset(
+    {"top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff", "xtc_probability"}
+)
 
 
 def _number(low: float, high: float, *, above: bool = False) -> Callable[[Any], str]:
@@ -71,6 +73,16 @@ PARAMETERS: Mapping[str, Callable[[Any], str]] = {
 """Names and checks, which return what is wrong with a value. They are those of transformers' GenerationConfig, and two
 penalties of OpenAI's. GenerationConfig's others are refused by name: they are for beams, which cannot be streamed, for
 assistant models, or are Parley's own to set."""
+_SHARED_WITH_MLX = (
+    *("max_new_tokens", "min_new_tokens", "do_sample", "temperature", "top_p", "top_k", "min_p"),
+    *("repetition_penalty", "suppress_tokens", "frequency_penalty", "presence_penalty"),
+)
+MLX_PARAMETERS: Mapping[str, Callable[[Any], str]] = {
+    **{name: PARAMETERS[name] for name in _SHARED_WITH_MLX},
+    "xtc_probability": _number(0, 1),
+    "xtc_threshold": _number(0, 0.5),
+}
+"""Those that mlx-lm's samplers and logits processors can do, by the same names, and two of its own."""
 _OURS = frozenset(
     {"max_new_tokens", "min_new_tokens", "do_sample", "temperature", "frequency_penalty", "presence_penalty"}
 )
@@ -94,26 +106,31 @@ class GenerationPlan:
     parameters: Mapping[str, Any]
 
 
-def check_flags(options: Mapping[str, Any]) -> None:
-    """Check the `--llm_gen_<parameter>` flags.
+def check_flags(options: Mapping[str, Any], known: Mapping[str, Callable[[Any], str]] = PARAMETERS) -> None:
+    """Check the `--llm_gen_<parameter>` flags against the parameters that a backend knows.
 
     Raises:
         StartupError: naming the flag that is unknown, with the nearest known one, or has a wrong value.
     """
     for name, value in options.items():
-        problem = _problem(name, value)
+        problem = _problem(name, value, known)
         if problem:
             raise StartupError(f"--llm_gen_{name}: {problem}")
 
 
-def plan(defaults: Mapping[str, Any], options: Mapping[str, Any], sampling: Sampling) -> GenerationPlan:
+def plan(
+    defaults: Mapping[str, Any],
+    options: Mapping[str, Any],
+    sampling: Sampling,
+    known: Mapping[str, Callable[[Any], str]] = PARAMETERS,
+) -> GenerationPlan:
     """What a request gets: its sampling options over its backend options over the server's flags.
 
     Raises:
         InvalidArgumentError: naming the field that is unknown, wrong, or contradicts another.
     """
     for name, value in options.items():
-        problem = _problem(name, value)
+        problem = _problem(name, value, known)
         if problem:
             raise InvalidArgumentError(problem, field=f"backend_options.{name}")
     asked = {
@@ -169,10 +186,10 @@ def _field(name: str, in_sampling: set[str]) -> str:
     return "sampling." + next((ours for ours, theirs in _SAMPLING_NAMES.items() if theirs == name), name)
 
 
-def _problem(name: str, value: Any) -> str:
+def _problem(name: str, value: Any, known: Mapping[str, Callable[[Any], str]]) -> str:
     """What is wrong with a parameter, "" where nothing is."""
-    check = PARAMETERS.get(name)
+    check = known.get(name)
     if check is None:
-        hint = nearest(name, PARAMETERS)
+        hint = nearest(name, known)
         return "is no parameter of this backend" + (f"; did you mean {hint}?" if hint else "")
     return check(value)

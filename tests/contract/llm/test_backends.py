@@ -24,12 +24,14 @@ from services.llm.processor import prefers_bfloat16
 from services.llm.settings import LlmSettings
 from services.llm.weights import EMBEDDED
 
-KINDS = ["fake", pytest.param("transformers", marks=pytest.mark.models)]
+KINDS = ["fake", *(pytest.param(kind, marks=pytest.mark.models) for kind in ("transformers", "mlx-lm"))]
 
 
 def settings(kind: str) -> LlmSettings:
     if kind == "fake":
         return LlmSettings(llm_backend="fake", fake_token_ms=1)
+    if kind == "mlx-lm":
+        return LlmSettings(llm_backend="mlx-lm", model_name=EMBEDDED)
     dtype = "bfloat16" if prefers_bfloat16() else "float32"
     return LlmSettings(llm_backend="transformers", model_name=EMBEDDED, llm_torch_dtype=dtype)
 
