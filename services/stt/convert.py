@@ -103,7 +103,7 @@ def model_message(info: ModelInfo) -> pb.Model:
         engine=info.engine,
         language_codes=sorted(languages.tag_of(code) for code in info.languages),
         native_sample_rate_hertz=SAMPLE_RATE_HZ,
-        supports_interim_results=True,
+        supports_interim_results=info.supports_interim_results,
         supports_word_timings=info.supports_word_timings,
     )
 

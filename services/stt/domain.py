@@ -54,6 +54,7 @@ class ModelInfo:
     engine: str
     languages: tuple[str, ...]
     supports_word_timings: bool
+    supports_interim_results: bool = True
 
 
 @dataclass(frozen=True)

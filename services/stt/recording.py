@@ -71,7 +71,7 @@ class RecordingTranscriber:
         utterance = Utterance(self._options, windows[0].onset if windows else 0)
         for window in windows:
             samples = self._segmenter.samples(window.start, window.end)
-            if self._options.interim_results:
+            if self._options.interim_results and self._engine.info.supports_interim_results:
                 quick = replace(utterance.request, word_timings=False)
                 interim = utterance.interim(await self._recognize(samples, quick, interim=True), window.speech_end)
                 if interim.text:

@@ -60,7 +60,7 @@ class SegmentRecognizer:
         self._segmenter = segmenter
         self._tasks = tasks
         self._options = options
-        self._wants_interim = options.transcription.interim_results
+        self._wants_interim = options.transcription.interim_results and engine.info.supports_interim_results
         self._emit = emit
         self._interim_interval = to_samples(interim_interval_s)
         self._metrics = metrics

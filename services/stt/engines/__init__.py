@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "faster-whisper": "services.stt.engines.faster_whisper",
+    "transformers": "services.stt.engines.transformers",
+    "openai-api": "services.stt.engines.openai_api",
     "fake": "services.stt.engines.fake",
 }
 """What `--stt` may name; each module has a function `create(settings)`."""

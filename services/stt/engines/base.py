@@ -4,7 +4,17 @@ from abc import ABC, abstractmethod
 
 from services.common.audio import Samples
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
+from services.stt.timebase import SAMPLE_RATE_HZ
 from services.stt.vad import VoiceDetector
+
+AFTER_ALL_FINALS = 1_000
+
+
+def priority_of(samples: Samples, *, interim: bool) -> int:
+    """Where requests wait for a model: short audio first, since someone waits for the answer to an utterance while a
+    recording of a minute takes its time; interim recognitions after all others.
+    """
+    return len(samples) // SAMPLE_RATE_HZ + (AFTER_ALL_FINALS if interim else 0)
 
 
 class Engine(ABC):

@@ -17,15 +17,13 @@ from services.common.errors import StartupError
 from services.common.model_thread import ModelThread, Stop
 from services.stt import weights
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
-from services.stt.engines.base import Engine
+from services.stt.engines.base import Engine, priority_of
 from services.stt.settings import SttSettings
 from services.stt.timebase import SAMPLE_RATE_HZ
 from services.stt.vad import SileroModel, VoiceDetector
 
 if TYPE_CHECKING:
     from services.stt.engines.whisper_decoding import WhisperDecoder
-
-_AFTER_ALL_FINALS = 1_000
 
 
 class _Stopped(Exception):
@@ -65,8 +63,8 @@ class FasterWhisperEngine(Engine):
 
     async def _load(self) -> None:
         settings = self._settings
-        names = [settings.stt_model_name]
-        if settings.stt_interim_model_name not in ("", settings.stt_model_name):
+        names = [settings.model_reference]
+        if settings.stt_interim_model_name not in ("", settings.model_reference):
             names.append(settings.stt_interim_model_name)
         self._silero = await asyncio.to_thread(SileroModel)
         for role, name in zip(("final", "interim"), names, strict=False):
@@ -91,8 +89,7 @@ class FasterWhisperEngine(Engine):
         # The quick model may know English alone; to guess the language it would not do either.
         if interim and request.language is not None and request.language in self._models[-1].languages:
             model = self._models[-1]
-        # Short audio first: someone waits for the answer to an utterance, while a recording of a minute takes its time.
-        priority = len(samples) // SAMPLE_RATE_HZ + (_AFTER_ALL_FINALS if interim else 0)
+        priority = priority_of(samples, interim=interim)
         stop = Stop()
         try:
             return await model.thread.run(_recognize, model.decoder, samples, request, interim, stop, priority=priority)

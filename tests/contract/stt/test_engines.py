@@ -1,0 +1,174 @@
+"""What every STT engine keeps, on recorded speech: one suite over all of them, each with a real model behind it."""
+
+import asyncio
+import contextlib
+import re
+import socket
+import sys
+import wave
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import jiwer
+import numpy as np
+import pytest
+import pytest_asyncio
+import yaml
+
+from services.common.audio import Samples, decode_frames
+from services.common.settings import load
+from services.stt import engines, weights
+from services.stt.domain import RecognitionRequest
+from services.stt.engines.base import Engine
+from services.stt.settings import SttSettings
+from tests.support.stt_doubles import PCM16
+
+pytestmark = [pytest.mark.models, pytest.mark.asyncio(loop_scope="module")]
+
+SAMPLES = Path(__file__).resolve().parents[3] / "samples"
+SAID = "he might even have been made amiable himself"
+ENGINES = {
+    "faster-whisper base": ("--stt_interim_model_name", ""),
+    "faster-whisper tiny.en": ("--stt_model_name", "package:whisper-tiny.en"),
+    "transformers Whisper base": ("--stt", "transformers"),
+    "openai-api": ("--stt", "openai-api", "--stt_model_name", "whisper-1", "--stt_api_timeout_s", "60"),
+}
+SERVER_START_S = 90.0
+
+
+@dataclass
+class Loaded:
+    """An engine with its name in this suite."""
+
+    name: str
+    engine: Engine
+
+
+@contextlib.asynccontextmanager
+async def transcription_server(model: str, folder: Path) -> AsyncIterator[str]:
+    """A real server of `/v1/audio/transcriptions` (faster-whisper-server), on a free loopback port; its base URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    light = {"model_options": {"compute_type": "int8", "cpu_threads": 2}, "transcribe_options": {"beam_size": 1}}
+    config = folder / "server.yaml"
+    config.write_text(yaml.safe_dump({"models": [{"name": "whisper-1", "path": model, **light}]}))
+    process = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-m",
+            "faster_whisper_server",
+            "--config",
+            str(config),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(SERVER_START_S), httpx.AsyncClient() as client:
+            while True:
+                assert process.returncode is None, "the server ended before it served"
+                with contextlib.suppress(httpx.TransportError):
+                    await client.get(f"http://127.0.0.1:{port}/health")
+                    break
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENGINES)
+async def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loaded]:
+    name = request.param
+    async with contextlib.AsyncExitStack() as stack:
+        flags = [*ENGINES[name]]
+        if name == "openai-api":
+            model = weights.locate("package:whisper-base", SttSettings().cache_dir).source
+            server = transcription_server(model, tmp_path_factory.mktemp("server"))
+            flags += ["--stt_api_base_url", await stack.enter_async_context(server)]
+        engine = engines.create(load(SttSettings, "parley-stt", flags))
+        await engine.load()
+        yield Loaded(name, engine)
+        await engine.aclose()
+
+
+def recorded(name: str) -> Samples:
+    with wave.open(str(SAMPLES / f"austen_{name}.wav")) as file:
+        return decode_frames(file.readframes(file.getnframes()), PCM16)
+
+
+def errors(text: str) -> float:
+    return float(jiwer.wer(SAID, re.sub(r"[^a-z ]", "", text.lower())))
+
+
+async def test_recorded_speech_is_understood(loaded: Loaded) -> None:
+    heard = await loaded.engine.recognize(recorded("0930"), RecognitionRequest("en"))
+    assert errors(heard.text) <= 0.13
+    assert heard.language == "en"
+    assert heard.processing_s > 0
+    assert heard.confidence is None or 0.3 < heard.confidence <= 1
+
+
+async def test_the_language_is_detected_where_it_is_not_told(loaded: Loaded) -> None:
+    heard = await loaded.engine.recognize(recorded("0930"), RecognitionRequest(None))
+    assert heard.language == "en"
+    assert errors(heard.text) <= 0.13
+
+
+async def test_hints_are_taken_and_not_repeated(loaded: Loaded) -> None:
+    heard = await loaded.engine.recognize(recorded("0930"), RecognitionRequest("en", hints=("Dashwood",)))
+    assert "Dashwood" not in heard.text
+    assert errors(heard.text) <= 0.13
+
+
+async def test_words_are_timed_where_the_engine_says_that_it_can(loaded: Loaded) -> None:
+    samples = recorded("0930")
+    heard = await loaded.engine.recognize(samples, RecognitionRequest("en", word_timings=True))
+    if loaded.name.startswith("faster-whisper"):
+        assert loaded.engine.info.supports_word_timings
+    if not loaded.engine.info.supports_word_timings:
+        assert heard.words == ()
+        return
+    starts = [word.start_s for word in heard.words]
+    assert starts == sorted(starts)
+    assert all(0 <= word.start_s <= word.end_s <= len(samples) / 16_000 + 0.1 for word in heard.words)
+
+
+async def test_an_interim_recognition_is_text_too(loaded: Loaded) -> None:
+    heard = await loaded.engine.recognize(recorded("0930"), RecognitionRequest("en"), interim=True)
+    assert errors(heard.text) <= 0.3
+
+
+async def test_several_speakers_at_once_each_get_their_own_words(loaded: Loaded) -> None:
+    names = ("0930", "0880")
+    heard = await asyncio.gather(*(loaded.engine.recognize(recorded(name), RecognitionRequest("en")) for name in names))
+    assert [("amiable" in recognition.text) for recognition in heard] == [True, False]
+
+
+async def test_a_recognition_that_nobody_waits_for_leaves_the_engine_ready(loaded: Loaded) -> None:
+    task = asyncio.create_task(loaded.engine.recognize(recorded("0930"), RecognitionRequest("en")))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    heard = await loaded.engine.recognize(recorded("0930"), RecognitionRequest("en"))
+    assert errors(heard.text) <= 0.13
+
+
+async def test_a_few_samples_are_no_error(loaded: Loaded) -> None:
+    await loaded.engine.recognize(np.zeros(100, np.float32), RecognitionRequest("en"))
+
+
+async def test_what_it_can_do_is_declared(loaded: Loaded) -> None:
+    info = loaded.engine.info
+    assert info.engine in loaded.name
+    assert "en" in info.languages
+    assert "/" not in info.name
+    assert isinstance(loaded.engine.new_detector().probabilities(np.zeros((1, 512), np.float32))[0], float)

@@ -1,0 +1,148 @@
+"""Recognition through an API: what is sent, what is made of the answer, and of failures. The server is a double."""
+
+import contextlib
+import json
+import threading
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.common import errors
+from services.common.settings import load
+from services.stt import engines
+from services.stt.domain import Recognition, RecognitionRequest
+from services.stt.engines import openai_api
+from services.stt.settings import SttSettings
+
+SECOND = np.zeros(16_000, np.float32)
+
+
+@dataclass
+class Provider:
+    """Answers with `status` and `body`; keeps what it was sent."""
+
+    status: int = 200
+    body: Any = field(default_factory=lambda: {"text": " Hello."})
+    requests: list[bytes] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    url: str = ""
+
+
+@contextlib.contextmanager
+def providing() -> Iterator[Provider]:
+    provider = Provider()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            provider.requests.append(self.rfile.read(int(self.headers["content-length"])))
+            provider.keys.append(self.headers.get("authorization", ""))
+            body = provider.body if isinstance(provider.body, bytes) else json.dumps(provider.body).encode()
+            self.send_response(provider.status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    provider.url = f"http://127.0.0.1:{server.server_port}/v1"
+    try:
+        yield provider
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with providing() as started:
+        yield started
+
+
+async def recognize(provider: Provider, request: RecognitionRequest, *flags: str) -> Recognition:
+    argv = ["--stt", "openai-api", "--stt_api_base_url", provider.url, "--stt_api_max_retries", "0", *flags]
+    engine = engines.create(load(SttSettings, "parley-stt", argv))
+    await engine.load()
+    try:
+        return await engine.recognize(SECOND, request)
+    finally:
+        await engine.aclose()
+
+
+async def test_an_utterance_is_sent_as_a_wav_file_with_all_that_was_asked_for(provider: Provider) -> None:
+    heard = await recognize(provider, RecognitionRequest("de", hints=("Elinor",)), "--stt_api_key", "secret")
+    assert (heard.text, heard.language) == ("Hello.", "de")
+    sent = provider.requests[0]
+    for part in (b'name="model"\r\n\r\ngpt-4o-mini-transcribe', b'name="language"\r\n\r\nde', b"Elinor."):
+        assert part in sent
+    assert provider.keys == ["Bearer secret"]
+    with wave.open(BytesIO(openai_api.wav(SECOND))) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (16_000, 1, 16_000)
+
+
+async def test_the_servers_own_doubts_and_words_are_heard(provider: Provider) -> None:
+    segment = {"text": " Thank you.", "avg_logprob": -1.5, "no_speech_prob": 0.9}
+    provider.body = {"text": " Thank you.", "language": "english", "segments": [segment]}
+    assert (await recognize(provider, RecognitionRequest(None), "--stt_model_name", "whisper-1")).text == ""
+    sure = {"text": " Hi there.", "avg_logprob": -0.2, "no_speech_prob": 0.0}
+    words = [{"word": "Hi", "start": 0.0, "end": 0.4}, {"word": "there", "start": 0.4, "end": 0.9}]
+    provider.body = {"text": " Hi there.", "language": "german", "segments": [sure], "words": words}
+    asked = RecognitionRequest(None, word_timings=True)
+    heard = await recognize(provider, asked, "--stt_model_name", "whisper-1")
+    assert (heard.text, heard.language) == ("Hi there.", "de")
+    assert [(word.text, word.end_s) for word in heard.words] == [("Hi", 0.4), ("there", 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, errors.UpstreamUnauthenticatedError),
+        (403, errors.UpstreamUnauthenticatedError),
+        (404, errors.ModelNotFoundError),
+        (429, errors.UpstreamRateLimitedError),
+        (400, errors.InvalidArgumentError),
+        (500, errors.UpstreamError),
+    ],
+)
+async def test_a_failure_is_told_in_words_of_ours(
+    provider: Provider, status: int, kind: type[errors.ParleyError]
+) -> None:
+    provider.status, provider.body = status, {"error": {"message": "key sk-secret of account 7 is wrong"}}
+    with pytest.raises(errors.ParleyError) as failed:
+        await recognize(provider, RecognitionRequest("en"))
+    assert type(failed.value) is kind
+    assert "secret" not in failed.value.message
+    assert "127.0.0.1" not in failed.value.message
+
+
+async def test_a_provider_that_is_not_there_is_unavailable(provider: Provider) -> None:
+    with providing() as gone:
+        pass
+    with pytest.raises(errors.UpstreamError, match="not reachable"):
+        await recognize(gone, RecognitionRequest("en"))
+
+
+async def test_without_a_key_openai_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    engine = engines.create(load(SttSettings, "parley-stt", ["--stt", "openai-api"]))
+    with pytest.raises(errors.StartupError, match="OPENAI_API_KEY"):
+        await engine.load()
+
+
+def test_interim_transcripts_cost_requests_and_are_off_unless_asked_for() -> None:
+    off, on = (
+        engines.create(load(SttSettings, "parley-stt", ["--stt", "openai-api", *flags]))
+        for flags in ([], ["--stt_api_interim", "true"])
+    )
+    assert (off.info.supports_interim_results, on.info.supports_interim_results) == (False, True)
