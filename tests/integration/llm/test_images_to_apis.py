@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from services.common.errors import InvalidArgumentError
 from services.llm import backends
+from services.llm.backends.api.failures import of_status
 from services.llm.domain import Finished, GenerationRequest, ImagePart, Message, Role, TextPart
 from services.llm.images.images import Images
 from services.llm.images.limits import ImageLimits
@@ -60,3 +62,20 @@ def _value(part: dict[str, Any]) -> str:
     if part["type"] == "image_url":  # chat completions
         return str(part["image_url"]["url"])
     return str(part["image_url"] if part["type"] == "input_image" else part["text"])
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
+        (404, "No endpoints found that support image input"),
+        (400, "Invalid content type. image_url is only supported by certain models."),
+        (400, "my-model is not a multimodal model"),
+        (400, "this model does not support images"),
+    ],
+)
+def test_a_provider_whose_model_takes_no_images_is_understood_at_once(status: int, told: str) -> None:
+    failure = of_status(status, {}, {"error": {"message": told}})
+    assert isinstance(failure.error, InvalidArgumentError)
+    assert (failure.error.message, failure.error.field) == ("this model takes no images", "messages")
+    assert not failure.may_pass

@@ -23,6 +23,12 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _CONTENT = re.compile(r"content_?(filter|policy)|moderation|responsible_?ai", re.IGNORECASE)
+_NO_IMAGES = re.compile(
+    r"image[^.]{0,60}(not|only|un) ?supported|supports? image input|not a (multimodal|vision)|only text content"
+    r"|(not|n't) support[^.]{0,20}(image|vision|multimodal)",
+    re.IGNORECASE,
+)
+"""What servers say to an image for a model of texts: llama.cpp with status 500, OpenRouter 404, others 400."""
 _QUOTA = re.compile(r"insufficient_quota|billing|exceeded your current quota", re.IGNORECASE)
 _NO_MODEL = re.compile(r"model", re.IGNORECASE)
 _SECRET = re.compile(r"\b(sk|hf|gsk|key|Bearer)[-_ ][\w*.-]{6,}")
@@ -111,6 +117,8 @@ def of_status(status: int, headers: Mapping[str, str], body: object) -> Provider
     if status == 408 or status == 504:
         timed_out = errors.UpstreamTimeoutError("the provider did not answer in time", retry_after_s=hint_s)
         return failure(timed_out, may_pass=True)
+    if _NO_IMAGES.search(said):
+        return failure(errors.InvalidArgumentError("this model takes no images", field="messages"))
     if status == 501:
         return failure(errors.UpstreamError("the provider cannot do this"))
     if status >= 500 or status in (409, 425):
