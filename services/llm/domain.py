@@ -179,6 +179,11 @@ class ToolCallEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The model has begun to write a call: the text before it is whole, and may be spoken while it writes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class InvalidToolCall:
     """A tool call that cannot be made: it names no tool that there is, or its arguments are no JSON object.
 
@@ -203,7 +208,7 @@ class Finished:
     usage: Usage | None = None
 
 
-BackendEvent: TypeAlias = TextDelta | ReasoningDelta | ToolCallEvent | InvalidToolCall | Finished
+BackendEvent: TypeAlias = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallEvent | InvalidToolCall | Finished
 """What a backend yields: any number of deltas and calls, then one `Finished`."""
 
 

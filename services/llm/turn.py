@@ -1,6 +1,6 @@
 """One turn, from the backend's events to what the client receives and the history keeps. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from services.common.errors import UpstreamError
@@ -14,13 +14,17 @@ from services.llm.domain import (
     Role,
     TextDelta,
     TextPart,
+    Tool,
     ToolCall,
     ToolCallEvent,
+    ToolCallStarted,
     TurnOutput,
 )
 from services.llm.speech.segments import Segmenter
 from services.llm.speech.thinking import Kind, Part, ThinkingFilter
-from services.llm.tools.calls import check_arguments, new_call_id
+from services.llm.tools.calls import check_arguments, new_call_id, signatures
+from services.llm.tools.formats import with_marks
+from services.llm.tools.parser import BadCall, Call, Found, ToolCallParser
 
 
 @dataclass
@@ -36,16 +40,18 @@ class Turn:
 
     Args:
         segmenter: cuts the speech segments; None where nobody wants any.
-        tools: names of the tools that may be called.
+        tools: those that may be called.
         known_call_ids: those of the calls before this turn; providers repeat them.
     """
 
     def __init__(
-        self, segmenter: Segmenter | None, tools: Collection[str] = (), known_call_ids: Collection[str] = ()
+        self, segmenter: Segmenter | None, tools: Sequence[Tool] = (), known_call_ids: Collection[str] = ()
     ) -> None:
         self._thinking = ThinkingFilter()
+        self._tools = signatures(tools)
+        # Some providers leave the markup of calls in the text: there it is never spoken either.
+        self._parser = ToolCallParser(with_marks(None), self._tools)
         self._segmenter = segmenter
-        self._tools = tools
         self._call_ids = set(known_call_ids)
         self._written = [_Written()]
         self._any_invalid = False
@@ -68,7 +74,8 @@ class Turn:
             self.finished = self._ending(event)
         else:
             self._flush(outputs)
-            outputs.append(self._call(event))
+            if not isinstance(event, ToolCallStarted):
+                outputs.append(self._call(event))
         return outputs
 
     def answer(self) -> tuple[Message, ...]:
@@ -118,10 +125,7 @@ class Turn:
     def _sort(self, parts: list[Part], outputs: list[TurnOutput]) -> None:
         for part in parts:
             if part.kind is Kind.ANSWER:
-                self._note(part.text)
-                outputs.append(TextDelta(part.text))
-                if self._segmenter is not None:
-                    outputs += self._segmenter.feed(part.text)
+                self._add(self._parser.feed(part.text), outputs)
             elif part.kind is Kind.THOUGHT:
                 outputs.append(ReasoningDelta(part.text))
             else:
@@ -130,13 +134,26 @@ class Turn:
                 if self._segmenter is not None:
                     self._segmenter.drop()
 
-    def _note(self, text: str) -> None:
-        if self._written[-1].calls:
-            self._written.append(_Written())
-        self._written[-1].text.append(text)
+    def _add(self, found: list[Found], outputs: list[TurnOutput]) -> None:
+        for item in found:
+            if isinstance(item, str):
+                if self._written[-1].calls:
+                    self._written.append(_Written())
+                self._written[-1].text.append(item)
+                outputs.append(TextDelta(item))
+                if self._segmenter is not None:
+                    outputs += self._segmenter.feed(item)
+                continue
+            if self._segmenter is not None:
+                outputs += self._segmenter.flush()
+            if isinstance(item, Call):
+                outputs.append(self._call(ToolCallEvent(ToolCall("", item.name, item.arguments_json))))
+            elif isinstance(item, BadCall):
+                outputs.append(self._call(InvalidToolCall("", item.name, item.text, item.error)))
 
     def _flush(self, outputs: list[TurnOutput]) -> None:
         """Nothing is held back any longer."""
         self._sort(self._thinking.finish(), outputs)
+        self._add(self._parser.finish(), outputs)
         if self._segmenter is not None:
             outputs += self._segmenter.flush()

@@ -172,7 +172,7 @@ class Turns:
     def _turn(self, asked: TurnRequest, request: GenerationRequest) -> Turn:
         tools = callable_tools(request.tools, request.tool_choice)
         known_calls = (call.id for message in request.messages for call in message.tool_calls)
-        return Turn(self._segmenter(asked), {tool.name for tool in tools}, frozenset(known_calls))
+        return Turn(self._segmenter(asked), tools, frozenset(known_calls))
 
     def _segmenter(self, asked: TurnRequest) -> Segmenter | None:
         if not asked.speech_segments:

@@ -12,6 +12,7 @@ from services.llm.backends.api.reader import AnswerReader
 from services.llm.backends.api.tool_ids import ToolIds, as_given
 from services.llm.backends.api.tools import parameters_schema
 from services.llm.domain import GenerationRequest, ImagePart, Message, Role, Tool, ToolChoice
+from services.llm.tools.calls import outputs_after_calls
 
 _MOST_STOPS = 4
 """As many stop strings as OpenAI takes; further ones are looked for here alone."""
@@ -32,7 +33,8 @@ class ChatCompletionsBackend(ApiBackend):
         return {**self.parameters, "max_output_tokens": limit}
 
     def _body(self, request: GenerationRequest) -> dict[str, Any]:
-        body: dict[str, Any] = {"messages": [self._message(message) for message in as_given(request.messages)]}
+        messages = as_given(outputs_after_calls(request.messages))
+        body: dict[str, Any] = {"messages": [self._message(message) for message in messages]}
         if self._stream:
             body["stream_options"] = {"include_usage": True}
         if request.sampling.stop:

@@ -24,6 +24,7 @@ from services.llm.backends.template_history import (
 )
 from services.llm.backends.tool_style import ToolStyle, learn
 from services.llm.domain import Message, Role, Tool, ToolCall, ToolChoice, ToolMode
+from services.llm.speech import thinking
 from services.llm.tools.calls import callable_tools
 from services.llm.tools.formats import with_marks
 
@@ -32,7 +33,6 @@ log = logging.getLogger(__name__)
 _FIRST, _SECOND = Entry(Role.USER, "first probe"), Entry(Role.USER, "second probe")
 _REFUSALS = (TemplateError, TypeError, ValueError, KeyError, AttributeError)
 """What templates raise at what they do not take: those that add a text and a dict raise as Python does."""
-_THINKING_MARKS = frozenset({"<think>", "</think>"})
 _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
@@ -75,7 +75,10 @@ class ChatTemplate:
         if not self._knows_system:
             log.info("the chat template refuses the role of the instructions; they go into the first user message")
         self.tool_format, self._style = learn(self._probe, str(tokenizer.chat_template))
-        kept = {token for known in with_marks(self.tool_format) for token in known.tokens} | _THINKING_MARKS
+        kept = {token for known in with_marks(self.tool_format) for token in known.tokens} | {
+            *thinking.OPENINGS,
+            *thinking.CLOSINGS,
+        }
         self._unwritten = frozenset(id_ for token, id_ in control.items() if token not in kept)
 
     def check(self, tools: Sequence[Tool], choice: ToolChoice | None) -> None:
@@ -104,12 +107,13 @@ class ChatTemplate:
             raise InvalidArgumentError(
                 "the model's chat template refuses these roles in this order", field="messages"
             ) from None
-        thinks = text.rstrip().endswith("<think>")
+        thought = next((mark for mark in thinking.OPENINGS if text.rstrip().endswith(mark)), "")
         if offered and choice is not None and choice.mode is ToolMode.REQUIRED:
             self.check(offered, choice)
             begun = self._begun_call(offered, choice.tool_name)
-            return Prompt(f"{text}\n</think>\n\n{begun}" if thinks else text + begun, begun)
-        return Prompt(text, "<think>" if thinks else "")
+            closing = dict(zip(thinking.OPENINGS, thinking.CLOSINGS, strict=True)).get(thought)
+            return Prompt(f"{text}\n{closing}\n\n{begun}" if closing else text + begun, begun)
+        return Prompt(text, thought)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of an answer's tokens: without control tokens, but with the marks of thinking and of calls."""

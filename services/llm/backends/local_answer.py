@@ -3,17 +3,24 @@
 Thinking comes first, so that markup which the model only thinks about calls nothing.
 """
 
-import json
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from services.llm.domain import InvalidToolCall, ReasoningDelta, TextDelta, Tool, ToolCall, ToolCallEvent
+from services.llm.domain import (
+    InvalidToolCall,
+    ReasoningDelta,
+    TextDelta,
+    Tool,
+    ToolCall,
+    ToolCallEvent,
+    ToolCallStarted,
+)
 from services.llm.speech.thinking import Kind, Part, ThinkingFilter
-from services.llm.tools.calls import new_call_id
+from services.llm.tools.calls import new_call_id, signatures
 from services.llm.tools.formats import with_marks
-from services.llm.tools.parser import Call, Found, Signatures, ToolCallParser, ToolFormat
+from services.llm.tools.parser import Begun, Call, Found, ToolCallParser, ToolFormat
 
-AnswerEvent: TypeAlias = TextDelta | ReasoningDelta | ToolCallEvent | InvalidToolCall
+AnswerEvent: TypeAlias = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallEvent | InvalidToolCall
 """Everything but the end, which the backend tells."""
 
 ALL_WAS_THOUGHT = "</think>"
@@ -68,13 +75,10 @@ class LocalAnswer:
         for item in found:
             if isinstance(item, str):
                 events.append(TextDelta(item))
+            elif isinstance(item, Begun):
+                events.append(ToolCallStarted())
             elif isinstance(item, Call):
                 self._calls += 1
                 events.append(ToolCallEvent(ToolCall(new_call_id(), item.name, item.arguments_json)))
             else:
                 events.append(InvalidToolCall(new_call_id(), item.name, item.text, item.error))
-
-
-def signatures(tools: Sequence[Tool]) -> Signatures:
-    """The tools by name, with the schemas of their parameters."""
-    return {tool.name: json.loads(tool.parameters_json_schema or "{}") for tool in tools}

@@ -64,7 +64,7 @@ def learn(render: Render, template: str) -> tuple[ToolFormat | None, ToolStyle]:
     for text_arguments, no_content, outputs in itertools.product((False, True), ("", None), (True, False)):
         style = ToolStyle(text_arguments, no_content, outputs=outputs)
         written = _after(render([_ASKED, _CALLED, *([_ANSWERED] if outputs else [])], [_TOOL], style, False), _USER)
-        known = told_by_call(written, _TOOL.name, _ARGUMENTS, {_TOOL.name: _SCHEMA})
+        known = told_by_call(written, _TOOL.name, _ARGUMENTS, {_TOOL.name: _TOOL.parameters_json_schema})
         if known is not None and (not outputs or _OUTPUT in written):
             several = render([_ASKED, _CALLED_TWICE, _ANSWERED, _ANSWERED_TWICE], [_TOOL], style, False)
             parallel = _after(several, _USER).count(_TOOL.name) >= 2

@@ -1,12 +1,14 @@
-"""Tells an answer from the model's thinking: `<think>…</think>`, in any chunking. Pure."""
+"""Tells an answer from the model's thinking: `<think>…</think>` and the like, in any chunking. Pure."""
 
 import re
 from dataclasses import dataclass
 from enum import Enum
 
-_TAG = re.compile(r"<(/?)think(?:ing)?>")
-_TAGS = ("<think>", "</think>", "<thinking>", "</thinking>")
-_BEGINNINGS = frozenset(tag[:length] for tag in _TAGS for length in range(1, len(tag)))
+OPENINGS = ("<think>", "<thinking>", "<seed:think>", "[THINK]", "<|START_THINKING|>")
+"""What begins a thought: most models, Seed-OSS, Magistral, Command A."""
+CLOSINGS = ("</think>", "</thinking>", "</seed:think>", "[/THINK]", "<|END_THINKING|>")
+_TAG = re.compile("|".join(map(re.escape, OPENINGS + CLOSINGS)))
+_BEGINNINGS = frozenset(tag[:length] for tag in OPENINGS + CLOSINGS for length in range(1, len(tag)))
 
 
 class Kind(Enum):
@@ -36,7 +38,7 @@ class ThinkingFilter:
 
     def feed(self, text: str) -> list[Part]:
         """Sort more text; what may be the beginning of a tag waits for the rest of it."""
-        if not self._rest and "<" not in text:
+        if not self._rest and "<" not in text and "[" not in text:
             return [Part(self._kind, text)] if text else []
         text = self._rest + text
         parts: list[Part] = []
@@ -44,7 +46,7 @@ class ThinkingFilter:
         for tag in _TAG.finditer(text):
             parts += self._part(text[start : tag.start()])
             start = tag.end()
-            if tag[1]:
+            if tag[0] in CLOSINGS:
                 if not self._ever_thought:
                     parts.append(Part(Kind.ALL_WAS_THOUGHT, ""))
                 self._kind = Kind.ANSWER
@@ -52,7 +54,7 @@ class ThinkingFilter:
                 self._kind = Kind.THOUGHT
             self._ever_thought = True
         text = text[start:]
-        opening = text.rfind("<")
+        opening = max(text.rfind("<"), text.rfind("["))
         held = opening if opening >= 0 and text[opening:] in _BEGINNINGS else len(text)
         self._rest = text[held:]
         return parts + self._part(text[:held])

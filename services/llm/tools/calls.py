@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from services.llm.domain import Message, Role, TextPart, Tool, ToolChoice, ToolMode
 from services.llm.tools import json_calls
+from services.llm.tools.parser import Signatures
 
 _ID_CHARACTERS = string.ascii_letters + string.digits
 
@@ -19,6 +20,11 @@ def new_call_id() -> str:
 def callable_tools(tools: Sequence[Tool], choice: ToolChoice | None) -> Sequence[Tool]:
     """The tools that a turn may call: none where the choice is that none is called."""
     return () if choice is not None and choice.mode is ToolMode.NONE else tools
+
+
+def signatures(tools: Sequence[Tool]) -> Signatures:
+    """Tools as parsers know them."""
+    return {tool.name: tool.parameters_json_schema for tool in tools}
 
 
 def check_arguments(text: str) -> str:

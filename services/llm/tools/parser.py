@@ -4,11 +4,12 @@ A format says how its markup begins and gives a `Body` for what follows. The sca
 of markup to its body, and puts together what both find, in order. What may be the beginning of markup waits.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,20 @@ class BadCall:
     error: str
 
 
-Found: TypeAlias = str | Call | BadCall
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call begins here; what it is comes later."""
+
+
+Found: TypeAlias = str | Begun | Call | BadCall
 """What an answer is made of; a str is its text."""
 
-Signatures: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""The tools that may be called: by name, the JSON Schemas of their parameters."""
+Signatures: TypeAlias = Mapping[str, str]
+"""The tools that may be called: by name, the JSON Schemas of their parameters, as JSON text."""
 
 
+_STRAY = ("</tool_call>", "<tool_response>", "</tool_response>")
+"""Marks that open nothing, and that small models write where they do not belong: they go."""
 CERTAIN = 5
 """Characters of a mark that at the end of an answer are the beginning of a call, not text."""
 
@@ -113,9 +121,11 @@ class ToolCallParser:
         self._bodies = {
             opening: known.body for known in formats if signatures or not known.bare for opening in known.openings
         }
-        self._firsts = frozenset(opening[0] for opening in self._bodies)
-        self._beginnings = frozenset(opening[:length] for opening in self._bodies for length in range(1, len(opening)))
-        self._longest = max(map(len, self._bodies), default=0)
+        marks = (*self._bodies, *_STRAY)
+        self._firsts = frozenset(mark[0] for mark in marks)
+        self._marks = re.compile("|".join(map(re.escape, marks)))
+        self._beginnings = frozenset(mark[:length] for mark in marks for length in range(1, len(mark)))
+        self._longest = max(map(len, marks))
         self._signatures = signatures
         self._held = ""
         self._body: Body | None = None
@@ -163,14 +173,18 @@ class ToolCallParser:
             if not opening:
                 self._held = text[at:]
                 return
-            self._body = self._bodies[opening](opening, self._signatures, first=not self._any_text)
             text = text[at + len(opening) :]
+            if opening in _STRAY:
+                continue
+            self._body = self._bodies[opening](opening, self._signatures, first=not self._any_text)
+            if len(opening) > 1:  # else it may turn out to be text
+                found.append(Begun())
 
     def _find(self, text: str) -> tuple[int, str]:
         """Where the first opening is, and which; where there is none, the end of what is certainly text, and ""."""
-        found = [(at, opening) for opening in self._bodies if (at := text.find(opening)) >= 0]
-        if found:
-            return min(found)
+        mark = self._marks.search(text)
+        if mark is not None:
+            return mark.start(), mark[0]
         for start in range(max(0, len(text) - self._longest + 1), len(text)):
             if text[start:] in self._beginnings:
                 return start, ""

@@ -4,6 +4,7 @@ What stands between the tags tells how it is written: JSON, Qwen Coder's `<funct
 Pure.
 """
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -89,7 +90,7 @@ class TaggedBody(Body):
 
     def _typed(self, name: str, arguments: Iterable[tuple[str, str]]) -> Call | BadCall:
         """A call whose arguments are plain text: what the schema declares as no string is read as JSON."""
-        schema = self.signatures.get(name, {}).get("properties", {})
+        schema = json.loads(self.signatures.get(name) or "{}").get("properties", {})
         read = {}
         for key, text in arguments:
             declared = schema.get(key, {}).get("type", "string") if isinstance(schema, dict) else "string"

@@ -17,6 +17,7 @@ from services.llm.domain import (
     TextDelta,
     ToolCall,
     ToolCallEvent,
+    ToolCallStarted,
     Usage,
 )
 
@@ -34,9 +35,11 @@ def piece(
 
 
 def read(*chunks: dict[str, Any]) -> list[BackendEvent]:
+    """All that the chunks give, but for where calls begin."""
     reader = ChatReader(ToolIds(()))
     events = [event for each in chunks for event in reader.feed(each)]
-    return events if reader.ended else events + reader.end()
+    events += [] if reader.ended else reader.end()
+    return [event for event in events if not isinstance(event, ToolCallStarted)]
 
 
 def calls(*chunks: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -45,6 +48,12 @@ def calls(*chunks: dict[str, Any]) -> list[tuple[str, str, str]]:
     assert not [event for event in events if isinstance(event, InvalidToolCall)]
     found = [event.call for event in events if isinstance(event, ToolCallEvent)]
     return [(call.id, call.name, call.arguments_json) for call in found]
+
+
+def test_edge_8_a_call_is_told_when_it_begins_and_once() -> None:
+    reader = ChatReader(ToolIds(()))
+    assert reader.feed(chunk(content="A. ", tool_calls=[piece(0, "x", "f")])) == [TextDelta("A. "), ToolCallStarted()]
+    assert reader.feed(chunk(tool_calls=[piece(0, arguments="{")])) == []
 
 
 def test_edge_9_the_last_of_the_arguments_may_come_with_the_text_that_follows() -> None:

@@ -223,10 +223,11 @@ def test_calls_get_ids_of_their_own_that_every_template_takes() -> None:
     events = (
         answer.feed('<tool_call>{"name": "get_time"}</tool_call>' * 3 + "<tool_call>{</tool_call>") + answer.finish()
     )
-    ids = [event.call.id if isinstance(event, ToolCallEvent) else "" for event in events]
+    ids = [event.call.id for event in events if isinstance(event, ToolCallEvent)]
     assert isinstance(events[-1], InvalidToolCall)
-    assert len({*ids, events[-1].id}) == 5
-    assert all(len(call_id) == 9 and call_id.isalnum() for call_id in ids[:3])
+    ids.append(events[-1].id)
+    assert len(set(ids)) == 4
+    assert all(len(call_id) == 9 and call_id.isalnum() for call_id in ids)
 
 
 def test_control_tokens_are_not_text_but_marks_of_calls_are() -> None:

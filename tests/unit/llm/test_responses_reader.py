@@ -16,6 +16,7 @@ from services.llm.domain import (
     TextDelta,
     ToolCall,
     ToolCallEvent,
+    ToolCallStarted,
     Usage,
 )
 
@@ -23,9 +24,10 @@ DONE: dict[str, Any] = {"type": "response.completed", "response": {"status": "co
 
 
 def read(*events: dict[str, Any]) -> list[BackendEvent]:
+    """All that the events give, but for where calls begin."""
     reader = ResponsesReader(ToolIds(()))
     found = [event for each in events for event in reader.feed(each)]
-    return found + reader.end()
+    return [event for event in found + reader.end() if not isinstance(event, ToolCallStarted)]
 
 
 def completed(*output: dict[str, Any], status: str = "completed", **fields: Any) -> dict[str, Any]:
@@ -42,6 +44,13 @@ def message(text: str) -> dict[str, Any]:
 
 CALL = {"type": "function_call", "id": "fc", "call_id": "x", "name": "f", "arguments": '{"a": 1}'}
 CALLED = ToolCallEvent(ToolCall("x", "f", '{"a": 1}'))
+
+
+def test_edge_8_a_call_is_told_when_it_begins_and_once() -> None:
+    reader = ResponsesReader(ToolIds(()))
+    added = {"type": "response.output_item.added", "output_index": 0, "item": {**CALL, "arguments": ""}}
+    assert reader.feed(added) == [ToolCallStarted()]
+    assert reader.feed(delta('{"a"', "function_call_arguments", output_index=0, item_id="fc")) == []
 
 
 @pytest.mark.parametrize("names", [{"output_index": 0, "item_id": "m"}, {"output_index": 0}, {"item_id": "m"}, {}])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.llm.speech.thinking import Kind, ThinkingFilter
+from services.llm.speech.thinking import CLOSINGS, OPENINGS, Kind, ThinkingFilter
 
 
 def sort(*chunks: str) -> list[tuple[Kind, str]]:
@@ -42,6 +42,12 @@ def test_a_second_thought_and_a_second_closing_tag() -> None:
     assert parts == [(Kind.THOUGHT, "a"), (Kind.ANSWER, "b"), (Kind.THOUGHT, "c"), (Kind.ANSWER, "de")]
 
 
+@pytest.mark.parametrize(("opening", "closing"), list(zip(OPENINGS, CLOSINGS, strict=True)))
+def test_every_family_has_its_tags(opening: str, closing: str) -> None:
+    text = f"{opening}Hm.{closing}Four."
+    assert sort(text) == sort(*text) == [(Kind.THOUGHT, "Hm."), (Kind.ANSWER, "Four.")]
+
+
 @pytest.mark.parametrize("text", ["a < b", "a <", "<thin", "x<thinker>y", "</thinks>", "1 <think 2"])
 def test_what_only_looks_like_a_tag_is_text(text: str) -> None:
     assert sort(*text) == [(Kind.ANSWER, text)]
@@ -55,7 +61,12 @@ def test_text_that_is_no_tag_is_not_held_back() -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["<think>", "</think>", "<", "think", ">", "a", " b", "</", "<thinking>"]), max_size=12)
+    st.lists(
+        st.sampled_from(
+            ["<think>", "</think>", "<", "think", ">", "a", " b", "</", "<thinking>", "[THINK]", "[/THINK]", "["]
+        ),
+        max_size=12,
+    )
 )
 def test_the_chunking_does_not_matter(pieces: list[str]) -> None:
     text = "".join(pieces)

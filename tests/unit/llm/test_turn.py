@@ -14,8 +14,10 @@ from services.llm.domain import (
     SpeechSegment,
     TextDelta,
     TextPart,
+    Tool,
     ToolCall,
     ToolCallEvent,
+    ToolCallStarted,
     TurnOutput,
     Usage,
 )
@@ -24,7 +26,7 @@ from services.llm.turn import Turn
 
 STOP = Finished(FinishReason.STOP, Usage(3, 4))
 CALL = ToolCall("call_1", "get_weather", '{"city": "Paris"}')
-TOOLS = ("get_weather", "get_time")
+TOOLS = (Tool("get_weather", "", ""), Tool("get_time", "", ""))
 CALLED = Finished(FinishReason.TOOL_CALLS)
 
 
@@ -96,6 +98,24 @@ def test_edge_14_a_tool_call_without_text_is_an_answer() -> None:
     turn = Turn(None, TOOLS)
     play(turn, ToolCallEvent(CALL), Finished(FinishReason.TOOL_CALLS))
     assert turn.answer() == (Message(Role.ASSISTANT, (), (CALL,)),)
+
+
+def test_edge_08_the_lead_in_is_spoken_as_soon_as_a_call_begins() -> None:
+    turn = Turn(Segmenter(3, 3), TOOLS)
+    assert spoken(play(turn, TextDelta("Let me look"), ToolCallStarted())) == ["Let me look"]
+    assert play(turn, ToolCallEvent(CALL)) == [ToolCallEvent(CALL)]
+
+
+def test_edge_11_markup_that_a_provider_leaves_in_the_text_is_a_call_and_never_spoken() -> None:
+    turn = Turn(Segmenter(3, 3), TOOLS)
+    text = 'Let me look.\n<tool_call>{"name": "get_time"}</tool_call>\n<tool_call>{}</tool_call></tool_response> Well.'
+    outputs = play(turn, *(TextDelta(character) for character in text), STOP)
+    assert spoken(outputs) == ["Let me look.", "Well."]
+    (call,) = [output.call for output in outputs if isinstance(output, ToolCallEvent)]
+    (broken,) = [output for output in outputs if isinstance(output, InvalidToolCall)]
+    assert (call.name, call.arguments_json, broken.arguments_text) == ("get_time", "{}", "{}")
+    assert [message.text for message in turn.answer()] == ["Let me look.\n", " Well."]
+    assert turn.finished == Finished(FinishReason.TOOL_CALLS, STOP.usage)
 
 
 def test_edge_09_text_tool_text_keeps_its_order_in_output_and_history() -> None:

@@ -19,6 +19,7 @@ from services.llm.domain import (
     ReasoningDelta,
     TextDelta,
     ToolCallEvent,
+    ToolCallStarted,
     Usage,
 )
 
@@ -135,6 +136,7 @@ class ChatReader(AnswerReader):
             known = None
         if known is None:
             known = self._calls[index] = PartialCall()
+            events.append(ToolCallStarted())
         self._index = index
         known.id, known.name = known.id or ident, known.name or name
         arguments = function.get("arguments")

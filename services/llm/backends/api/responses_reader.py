@@ -18,6 +18,7 @@ from services.llm.domain import (
     ReasoningDelta,
     TextDelta,
     ToolCallEvent,
+    ToolCallStarted,
 )
 
 _USAGE_NAMES = ("input", "output")
@@ -140,7 +141,7 @@ class ResponsesReader(AnswerReader):
             key = self._key(event)
             if (item.get("call_id") or key) in self._told:
                 return
-            call = self._calls.setdefault(key, PartialCall())
+            call = self._call(key, events)
             self._fill(call, item)
             if ending == "done":
                 self._close(key, events)
@@ -150,12 +151,19 @@ class ResponsesReader(AnswerReader):
                 if stem and stem not in said:
                     self._text(stem, "done", {**event, "text": part.get("text") or part.get("refusal")}, events)
 
+    def _call(self, key: str, events: list[BackendEvent]) -> PartialCall:
+        """The call of this key; a new one begins here."""
+        if key not in self._calls:
+            self._calls[key] = PartialCall()
+            events.append(ToolCallStarted())
+        return self._calls[key]
+
     def _arguments(self, ending: str, event: Mapping[str, Any], events: list[BackendEvent]) -> None:
         """A piece of a call's arguments, or all of them."""
         key = self._key(event)
         if key in self._told:
             return
-        call = self._calls.setdefault(key, PartialCall())
+        call = self._call(key, events)
         if ending == "delta":
             call.arguments.append(event.get("delta") or "")
             return
