@@ -327,6 +327,12 @@ class LlmSettings(ServerSettings):
             raise ValueError("--llm_gen_min_new_tokens is more than --llm_gen_max_new_tokens")
         return self
 
+    @model_validator(mode="after")
+    def _check_vision(self) -> "LlmSettings":
+        if self.llm_is_vlm and self.llm_backend == "mlx-lm":
+            raise ValueError("--llm_is_vlm: mlx-lm has no models that see; use transformers or an API backend")
+        return self
+
     @property
     def model_reference(self) -> str:
         """The model as configured, or the backend's default."""

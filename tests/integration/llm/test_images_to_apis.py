@@ -70,6 +70,7 @@ def _value(part: dict[str, Any]) -> str:
         (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
         (404, "No endpoints found that support image input"),
         (400, "Invalid content type. image_url is only supported by certain models."),
+        (404, "Only 'text' content type is supported."),
         (400, "my-model is not a multimodal model"),
         (400, "this model does not support images"),
     ],

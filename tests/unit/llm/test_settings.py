@@ -75,6 +75,7 @@ def test_generation_parameters_come_from_environment_and_file_too(
         (["--llm_gen_max_new_tokens", "0"], "--llm_gen_max_new_tokens"),
         (["--llm_gen_temperature", "-1"], "--llm_gen_temperature"),
         (["--llm_backend", "other"], "--llm_backend"),
+        (["--llm_backend", "mlx-lm", "--llm_is_vlm"], "mlx-lm has no models that see"),
         (["--llm_device", "tpu"], "--llm_device"),
         (["--llm_torch_dtype", "int8"], "--llm_torch_dtype"),
         (["--chat_size", "-1"], "--chat_size"),

@@ -24,7 +24,7 @@ _CONTEXT = re.compile(
 )
 _CONTENT = re.compile(r"content_?(filter|policy)|moderation|responsible_?ai", re.IGNORECASE)
 _NO_IMAGES = re.compile(
-    r"image[^.]{0,60}(not|only|un) ?supported|supports? image input|not a (multimodal|vision)|only text content"
+    r"image[^.]{0,60}(not|only|un) ?supported|supports? image input|not a (multimodal|vision)|only '?text'? content"
     r"|(not|n't) support[^.]{0,20}(image|vision|multimodal)",
     re.IGNORECASE,
 )
