@@ -1,5 +1,7 @@
 """How a conversation changes, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from services.common.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
@@ -138,6 +140,32 @@ def test_edge_13_an_output_that_comes_twice_counts_once_and_a_different_one_is_r
     assert known.append((tool("c1"),)).messages == known.messages
     with pytest.raises(InvalidArgumentError, match="another output"):
         known.append((tool("c1", "43"),))
+
+
+def test_appending_what_is_there_already_changes_nothing() -> None:
+    """A store may be asked again where a reply was lost."""
+    known = conversation(user("a")).append((user("b"),))
+    assert known.append((user("b"),)) is known
+    done = known.complete("r", (user("c"),), (assistant("x"),))
+    assert done.complete("r", (user("c"),), (assistant("x"),)) is done
+
+
+def test_an_answer_that_nobody_knows_any_more_is_what_was_heard_of_it() -> None:
+    known = conversation().hold(held("r", answer=""))
+    assert texts(known.commit("r", "One.")) == ["q", "One."]
+    assert known.commit("r", "One.").messages[-1].id
+    assert texts(known.commit("r", None)) == ["q"]
+
+
+def test_a_conversation_holds_so_many_bytes_and_the_oldest_turns_go() -> None:
+    known = replace(conversation(user("aaaa"), assistant("bbbb")), max_bytes=16)
+    assert texts(known.append((user("cccc"), assistant("dddd")))) == ["aaaa", "bbbb", "cccc", "dddd"]
+    assert texts(known.append((user("ccccc"), assistant("dddd")))) == ["ccccc", "dddd"]
+    with pytest.raises(InvalidArgumentError, match="more than 16 bytes") as caught:
+        known.append((user("é" * 9),))
+    assert caught.value.field == "messages"
+    long = known.complete("r", (user("c"),), (assistant("d" * 20),))
+    assert texts(long) == ["c", "d" * 20], "an answer is bounded by its tokens, and never lost"
 
 
 def test_edge_14_a_tool_call_without_text_is_kept() -> None:

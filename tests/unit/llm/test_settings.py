@@ -112,5 +112,16 @@ def test_clients_see_a_models_name_and_never_its_path(reference: str, name: str)
     assert settings("--model_name", reference).model == name
 
 
+def test_the_address_of_the_store_is_kept_to_itself() -> None:
+    made = settings()
+    assert (made.conversation_store.get_secret_value(), made.compact_history) == ("memory", True)
+    made = settings("--conversation_store", "rediss://ada:geheim@host:6380/1", "--compact_history", "False")
+    assert made.conversation_store.get_secret_value() == "rediss://ada:geheim@host:6380/1"
+    assert "geheim" not in repr(made)
+    assert not made.compact_history
+    told = problem("--conversation_store", "postgres://ada:geheim@host")
+    assert told == "--conversation_store: must be memory, or begin with redis://, rediss://, unix://"
+
+
 def test_every_flag_is_known_to_the_neighbours() -> None:
     assert set(LlmSettings.model_fields) - {"generation_options"} <= FLAG_NAMES

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.llm.conversation.window import pending_tool_calls, trim
-from services.llm.domain import Message, Role, TextPart, ToolCall
+from services.llm.conversation.window import pending_tool_calls, size_bytes, trim
+from services.llm.domain import ImagePart, Message, Role, TextPart, ToolCall
 
 
 def user(text: str) -> Message:
@@ -56,6 +56,16 @@ def test_edge_24_a_window_of_one_and_of_none() -> None:
 def test_a_question_that_has_no_answer_yet_stays() -> None:
     assert trim((user("a"), assistant("x"), user("b")), 0) == (user("b"),)
     assert trim((user("a"), assistant("", "c1"), tool("c1")), 0) == (user("a"), assistant("", "c1"), tool("c1"))
+
+
+def test_turns_leave_until_the_rest_is_small_enough() -> None:
+    picture = Message(Role.USER, (ImagePart(b"x" * 100), TextPart("héllo")))
+    assert size_bytes((picture, assistant("", "c1"))) == 100 + 6 + 2
+    turns = [(picture, assistant("nice")), (user("a"), assistant("b")), (user("c"), assistant("d"))]
+    messages = tuple(message for turn in turns for message in turn)
+    assert trim(messages, 10, 1000) is messages
+    assert trim(messages, 10, 50) == messages[2:]
+    assert trim(messages, 10, 1) == messages[4:], "the last turn stays"
 
 
 def test_system_messages_at_the_head_stay() -> None:
