@@ -1,7 +1,7 @@
 """End of speech to first audio byte, all models real, recordings at the speed of speech through `Converse`.
 
-Side by side: answers begun at a pause (`--speculation`, the default), and answers begun when the turn is surely over. The
-same recordings go to both, in turn, through the same three services. The end of speech is told from the loudness of the
+Side by side: answers begun at a pause (`--speculation`, the default), and answers begun when the turn is surely over.
+The same recordings go to both, in turn, through the same three services. The end of speech is told from the loudness of the
 recording; the endpointing wait is included. The stages are the server's own `TurnTimings`, each from the end of speech.
 What speculation wastes is what the model wrote for answers that nobody heard.
 
@@ -86,6 +86,7 @@ class Speaker:
         return {
             "confirmed": values.get(("parley_speculations_total", "confirmed"), 0.0),
             "discarded": values.get(("parley_speculations_total", "discarded"), 0.0),
+            "saved_s": round(values.get(("parley_speculation_lead_seconds_total", ""), 0.0), 2),
             "wasted_tokens": round(wasted / CHARACTERS_PER_TOKEN),
         }
 

@@ -1,5 +1,7 @@
 """`parley-orchestrator`, or `python -m orchestrator`."""
 
+import asyncio
+
 import grpc
 from parley.agent.v1 import agent_service_pb2, agent_service_pb2_grpc
 
@@ -8,6 +10,7 @@ from orchestrator.servicer import VoiceAgentServicer
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.stages import Services, connect
 from orchestrator.turn import TurnOptions
+from orchestrator.watchdog import Limits, Watchdog
 from services.common import server
 from services.common.admission import AdmissionQueue
 from services.common.settings import load_or_exit
@@ -22,6 +25,9 @@ class Orchestrator(server.Service):
     def __init__(self, settings: OrchestratorSettings) -> None:
         self._settings = settings
         self._services: Services | None = None
+        limits = Limits(settings.session_idle_timeout_s, settings.session_max_s, settings.client_read_timeout_s)
+        self._watchdog = Watchdog(limits)
+        self._watching: asyncio.Task[None] | None = None
 
     def register(self, grpc_server: grpc.aio.Server) -> None:
         """Connect to the services and add the servicer."""
@@ -30,14 +36,18 @@ class Orchestrator(server.Service):
         sessions = AdmissionQueue("sessions", running=settings.max_sessions, waiting=0, retry_after_s=5.0)
         turn = TurnOptions(settings.response_timeout_s, settings.max_audio_lead)
         options = SessionOptions(turn, settings.speculation, settings.false_interruption_timeout)
-        servicer = VoiceAgentServicer(self._services, sessions, options)
+        servicer = VoiceAgentServicer(self._services, sessions, options, self._watchdog)
         agent_service_pb2_grpc.add_VoiceAgentServiceServicer_to_server(servicer, grpc_server)
 
     async def load(self) -> None:
-        """Nothing to load."""
+        """There is no model; begin to watch the sessions."""
+        self._watching = asyncio.create_task(self._watchdog.run())
 
     async def aclose(self) -> None:
         """Close the connections to the services."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self._services is not None:
             await self._services.aclose()
 

@@ -37,13 +37,17 @@ from orchestrator.session import (
     ResumeResponse,
     Session,
     StartResponse,
+    State,
 )
 from orchestrator.stages import Stages
 from orchestrator.stages.language_model import Prompt
 from orchestrator.turn import Heard, Turn, TurnOptions
-from services.common.errors import InvalidArgumentError, ParleyError
+from services.common.errors import InvalidArgumentError, OverloadedError, ParleyError
 
 log = logging.getLogger(__name__)
+
+MAX_ITEMS_WAITING = 64
+"""Items on their way to the history; who sends more at a time is told to wait."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ class LiveSession:
         self._prefilling = False
         self._item_order = asyncio.Lock()
         self._alarm: asyncio.TimerHandle | None = None
+        self._active_at = clock.now()
         self._apply_config()
 
     async def open(self, conversation_id: str) -> None:
@@ -123,6 +128,15 @@ class LiveSession:
         """The configuration in force."""
         return self._config
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when nobody has said or asked for anything; None while somebody does."""
+        return self._active_at if self._state.state is State.LISTENING else None
+
+    def end(self, error: ParleyError) -> None:
+        """End the session with this error."""
+        self.outbox.fail(error)
+
     async def append_audio(self, audio: bytes) -> None:
         """Listen to this, in the session's input format."""
         await self._hearing.append(audio)
@@ -140,7 +154,14 @@ class LiveSession:
         self._hearing.clear()
 
     def create_item(self, message: chat_pb2.Message, client_event_id: str) -> None:
-        """Add a message to the history, in the order of these calls and before the next response."""
+        """Add a message to the history, in the order of these calls and before the next response.
+
+        Raises:
+            OverloadedError: where too many wait already.
+        """
+        if len(self._tasks) >= MAX_ITEMS_WAITING:
+            raise OverloadedError("too many items wait to be added", retry_after_s=1.0)
+        self._active_at = clock.now()
         self._own(self._append_item(message, client_event_id))
 
     def truncate(self, item_id: str, played_s: float) -> None:
@@ -246,6 +267,7 @@ class LiveSession:
     # Responding
 
     def _execute(self, commands: list[Command]) -> None:
+        self._active_at = clock.now()
         for command in commands:
             if isinstance(command, StartResponse):
                 self._start(command)
@@ -279,7 +301,7 @@ class LiveSession:
     ) -> None:
         match command:
             case ConfirmResponse():
-                self._metrics.confirmed()
+                self._metrics.confirmed(clock.now() - turn.begun_at)
                 turn.confirm(self._heard)
             case DiscardResponse():
                 turn.discard()

@@ -28,6 +28,11 @@ class TurnMetrics:
             ("outcome",),
             registry=registry,
         )
+        self._lead = Counter(
+            "parley_speculation_lead_seconds_total",
+            "How long before their confirmation the confirmed speculations had begun.",
+            registry=registry,
+        )
         self._wasted_characters = Counter(
             "parley_speculation_wasted_characters_total",
             "Characters that the model wrote for speculations that were discarded.",
@@ -47,9 +52,10 @@ class TurnMetrics:
             if spent is not None:
                 self._steps.labels(step).observe(max(0.0, spent))
 
-    def confirmed(self) -> None:
-        """A speculation was right."""
+    def confirmed(self, lead_s: float) -> None:
+        """A speculation was right, and had begun so many seconds before that was known."""
         self._speculations.labels("confirmed").inc()
+        self._lead.inc(lead_s)
 
     def discarded(self, text: str) -> None:
         """A speculation was wrong; so much had been written of it."""

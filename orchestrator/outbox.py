@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from orchestrator.domain import AudioDelta, ServerEvent, TextDelta
+from services.common.errors import ParleyError
 
 
 class Outbox:
@@ -22,9 +23,12 @@ class Outbox:
         self._events: deque[ServerEvent] = deque()
         self._ready = asyncio.Event()
         self._closed = False
+        self._error: ParleyError | None = None
 
     def put(self, event: ServerEvent) -> None:
         """Add an event."""
+        if self._error is not None:
+            return
         last = self._events[-1] if self._events else None
         if isinstance(event, TextDelta) and isinstance(last, TextDelta) and last.response_id == event.response_id:
             self._events[-1] = TextDelta(event.response_id, event.item_id, last.text + event.text)
@@ -43,6 +47,12 @@ class Outbox:
         self._closed = True
         self._ready.set()
 
+    def fail(self, error: ParleyError) -> None:
+        """End the iteration with an error, at once."""
+        self._error = error
+        self._events.clear()
+        self._ready.set()
+
     async def __aiter__(self) -> AsyncIterator[ServerEvent]:
         while True:
             while self._events:
@@ -50,6 +60,8 @@ class Outbox:
                 if isinstance(event, AudioDelta):
                     self._on_audio_left(event)
                 yield event
+            if self._error is not None:
+                raise self._error
             if self._closed:
                 return
             self._ready.clear()

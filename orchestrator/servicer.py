@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
 
 import grpc
@@ -18,30 +18,39 @@ from orchestrator.live import LiveSession, SessionOptions
 from orchestrator.metrics import TurnMetrics
 from orchestrator.single import respond
 from orchestrator.stages import Services
+from orchestrator.watchdog import Watchdog
 from services.common import logs
 from services.common.admission import AdmissionQueue
 from services.common.errors import InvalidArgumentError, ParleyError
+from services.common.status import to_status
 from services.common.wire import seconds
 
 log = logging.getLogger(__name__)
+
+FIRST_EVENT_S = 10.0
+"""A client that opens a session and says nothing holds its place no longer."""
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
     """See the contract; `sessions` bounds how many clients are served at a time."""
 
-    def __init__(self, services: Services, sessions: AdmissionQueue, options: SessionOptions) -> None:
+    def __init__(
+        self, services: Services, sessions: AdmissionQueue, options: SessionOptions, watchdog: Watchdog
+    ) -> None:
         self._services = services
         self._sessions = sessions
         self._options = options
+        self._watchdog = watchdog
         self._metrics = TurnMetrics()
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def Converse(
         self, request_iterator: AsyncIterator[pb.ConverseRequest], context: _Context
     ) -> AsyncIterator[pb.ConverseResponse]:
         """Hold a live conversation."""
         async with self._sessions.admit():
-            first = await anext(request_iterator, None)
+            first = await _first(request_iterator)
             if first is None:
                 return
             config, conversation_id = _opening(first)
@@ -54,8 +63,11 @@ class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
                 reader = asyncio.create_task(_read(request_iterator, session))
                 event_ids = (f"event_{number}" for number in itertools.count(1))
                 try:
-                    async for event in session.outbox:
-                        yield converse_response(event, next(event_ids))
+                    with self._watchdog.watch(self._dropper(context), session) as guard:
+                        async for event in session.outbox:
+                            guard.handed()
+                            yield converse_response(event, next(event_ids))
+                            guard.taken()
                     await reader
                 finally:
                     reader.cancel()
@@ -69,9 +81,31 @@ class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
         async with self._sessions.admit():
             with logs.ids(session_id=_new_id("session"), conversation_id=turn.conversation_id):
                 answering = respond(self._services.for_session(), turn, self._options.turn, self._metrics)
-                async with contextlib.aclosing(answering) as events:
-                    async for event in events:
-                        yield respond_response(event)
+                with self._watchdog.watch(self._dropper(context)) as guard:
+                    async with contextlib.aclosing(answering) as events:
+                        async for event in events:
+                            guard.handed()
+                            yield respond_response(event)
+                            guard.taken()
+
+    def _dropper(self, context: _Context) -> Callable[[ParleyError], None]:
+        """What ends the call that the current task serves, while a message to its client is stuck.
+
+        The status goes behind that message: a client that reads again after all learns why the call has ended.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+
+        async def tell(error: ParleyError) -> None:
+            with contextlib.suppress(grpc.aio.AbortError):
+                await context.abort_with_status(to_status(error))
+
+        def drop(error: ParleyError) -> None:
+            self._telling.add(telling := asyncio.create_task(tell(error)))
+            telling.add_done_callback(self._telling.discard)
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+        return drop
 
 
 async def _read(requests: AsyncIterator[pb.ConverseRequest], session: LiveSession) -> None:
@@ -111,6 +145,14 @@ async def _handle(request: pb.ConverseRequest, session: LiveSession) -> None:
         await session.update(merge_config(session.config, update))
     else:
         raise InvalidArgumentError("one of the events must be set", field="event")
+
+
+async def _first(requests: AsyncIterator[pb.ConverseRequest]) -> pb.ConverseRequest | None:
+    try:
+        async with asyncio.timeout(FIRST_EVENT_S):
+            return await anext(requests, None)
+    except TimeoutError:
+        raise InvalidArgumentError(f"must come within {FIRST_EVENT_S:g} s", field="session_update") from None
 
 
 def _opening(first: pb.ConverseRequest) -> tuple[SessionConfig, str]:

@@ -54,3 +54,18 @@ class OrchestratorSettings(ServerSettings):
         description="sessions and single turns at a time; more are refused",
         json_schema_extra=_LIMITS,
     )
+    session_idle_timeout_s: float = Field(
+        600.0,
+        ge=0,
+        description="seconds without a word or a request after which a session ends; 0 is never",
+        json_schema_extra=_LIMITS,
+    )
+    session_max_s: float = Field(
+        7200.0, ge=0, description="seconds after which a session ends; 0 is never", json_schema_extra=_LIMITS
+    )
+    client_read_timeout_s: float = Field(
+        10.0,
+        ge=0,
+        description="seconds after which a client that does not read is dropped; 0 is never",
+        json_schema_extra=_LIMITS,
+    )

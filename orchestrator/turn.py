@@ -80,6 +80,7 @@ class Turn:
         self._on_audio = on_audio
         output_options = OutputOptions(config.output_format, options.max_audio_lead_s, options.paced)
         self.output = Output(outbox, response_id, output_options, self._on_first_audio)
+        self.begun_at = clock.now()
         self._heard: Heard | None = None
         self._reached: dict[str, float] = {}
         self._text: list[str] = []

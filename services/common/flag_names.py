@@ -26,6 +26,9 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "max_audio_lead",
         "response_timeout_s",
         "max_sessions",
+        "session_idle_timeout_s",
+        "session_max_s",
+        "client_read_timeout_s",
         # Speech to text
         "stt",
         "language",
