@@ -74,7 +74,7 @@ def main() -> None:
     if not parser.parse_args().check:
         PAGE.write_text(page(), "utf-8")
     elif PAGE.read_text("utf-8") != page():
-        sys.exit("docs/flags.md is not what the settings say: run python tools/flag_tables.py")
+        sys.exit("docs/flags.md is not what the settings say: run make flags")
 
 
 if __name__ == "__main__":

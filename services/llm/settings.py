@@ -171,7 +171,11 @@ class LlmSettings(ServerSettings):
     )
     image_max_bytes: int = Field(8 << 20, ge=1, description="bytes of an image at most", json_schema_extra=_IMAGES)
     image_max_pixels: int = Field(
-        36_000_000, ge=1, description="width times height of an image at most", json_schema_extra=_IMAGES
+        36_000_000,
+        ge=1,
+        le=150_000_000,
+        description="width times height of an image at most",
+        json_schema_extra=_IMAGES,
     )
     image_cache_bytes: int = Field(
         64 << 20,

@@ -25,6 +25,7 @@ from services.common.model_thread import Stop
 from services.llm.backends.base import RoleNames
 from services.llm.backends.chat_template import ChatTemplate
 from services.llm.backends.detokenizer import Detokenizer
+from services.llm.backends.end_tokens import end_tokens
 from services.llm.backends.generation_options import GenerationPlan
 from services.llm.backends.local_answer import LocalAnswer
 from services.llm.backends.penalties import RepetitionPenalties
@@ -49,9 +50,6 @@ log = logging.getLogger(__name__)
 
 Emit = Callable[[BackendEvent], bool]
 """Hands an event over; False where nobody wants more."""
-
-_TURN_ENDS = ("<|im_end|>", "<end_of_utterance>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<turn|>")
-"""End-of-turn marks; those that the chat template writes end an answer, whatever the model's files say."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +84,15 @@ class VisionLanguageModel:
         dtype = options.dtype or ("float32" if self._device == "cpu" else "float16")
         where = {"local_files_only": True, "trust_remote_code": options.trust_remote_code}
         self._processor: Any = _processor(options.folder, where)
-        self._tokenizer: Any = self._processor.tokenizer
-        self._template = ChatTemplate(VisionTokenizer(self._processor), options.names)
+        tokenizer = VisionTokenizer(self._processor)
+        self._template = ChatTemplate(tokenizer, options.names)
         model: Any = AutoModelForImageTextToText.from_pretrained(options.folder, dtype=getattr(torch, dtype), **where)
         self._model = model.to(self._device).eval()
         if options.quantization:
             quantize(self._model, self._device, dtype)
         self._dtype = getattr(torch, dtype)
-        self._ends = self._end_tokens()
+        named = self._model.generation_config.eos_token_id
+        self._ends = end_tokens(tokenizer, named if isinstance(named, list) else () if named is None else (named,))
         text_config = self._model.config.get_text_config()
         self.context_length = int(getattr(text_config, "max_position_embeddings", 0) or 0)
         log.info(
@@ -179,18 +178,6 @@ class VisionLanguageModel:
         for name, value in plan.parameters.items():
             setattr(config, name, value)
         return config
-
-    def _end_tokens(self) -> frozenset[int]:
-        """Every token that ends an answer: the model's, the tokenizer's, and those of the chat template."""
-        ends: set[int] = set()
-        for known in (self._model.generation_config.eos_token_id, self._tokenizer.eos_token_id):
-            ends.update(known if isinstance(known, list) else () if known is None else (known,))
-        vocabulary = self._tokenizer.get_added_vocab()
-        template = str(self._processor.chat_template or self._tokenizer.chat_template)
-        ends.update(vocabulary[mark] for mark in _TURN_ENDS if mark in vocabulary and mark in template)
-        if not ends:
-            raise StartupError("--model_name: the model's files name no token that ends an answer")
-        return frozenset(ends)
 
 
 class _Sink(StoppingCriteria):

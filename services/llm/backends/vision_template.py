@@ -37,6 +37,7 @@ class VisionTokenizer:
 
     def __init__(self, processor: Any) -> None:
         self._tokenizer = processor.tokenizer
+        self.eos_token_id = self._tokenizer.eos_token_id
         self.chat_template = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
         if not self.chat_template:
             raise StartupError("--model_name: the model has no chat template; choose an instruct or chat model")
@@ -54,6 +55,11 @@ class VisionTokenizer:
         """The prompt, with the processor's own mark for each image."""
         lists = [{**message, "content": _parts(message["content"])} for message in conversation]
         return str(self._tokenizer.apply_chat_template(lists, chat_template=self.chat_template, **options))
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """The tokens that are no part of a text, and their ids."""
+        added: dict[str, int] = self._tokenizer.get_added_vocab()
+        return added
 
     def decode(self, tokens: Sequence[int], **options: Any) -> str:
         """The text of tokens."""
