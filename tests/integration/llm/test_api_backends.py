@@ -39,6 +39,7 @@ from services.llm.domain import (
     Tool,
     ToolCall,
     ToolCallEvent,
+    ToolCallStarted,
     ToolChoice,
     ToolMode,
     Usage,
@@ -98,8 +99,9 @@ def made(api: Dialect, provider: FaultServer) -> Make:
 
 
 async def run(backend: Backend, request: GenerationRequest = ASKED) -> list[BackendEvent]:
+    """All events, but for where calls begin."""
     async with contextlib.aclosing(backend.generate(request)) as events:
-        return [event async for event in events]
+        return [event async for event in events if not isinstance(event, ToolCallStarted)]
 
 
 def text_of(events: list[BackendEvent]) -> str:
