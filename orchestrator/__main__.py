@@ -40,7 +40,9 @@ class Orchestrator(server.Service):
         agent_service_pb2_grpc.add_VoiceAgentServiceServicer_to_server(servicer, grpc_server)
 
     async def load(self) -> None:
-        """There is no model; begin to watch the sessions."""
+        """There is no model; begin to connect (a service may come later), and to watch the sessions."""
+        if self._services is not None:
+            self._services.warm()
         self._watching = asyncio.create_task(self._watchdog.run())
 
     async def aclose(self) -> None:

@@ -11,7 +11,8 @@ from orchestrator.stages.speech_to_text import Listening, SpeechToText
 from services.common.errors import ParleyError
 
 RELISTEN_WAIT_S = 1.0
-"""After recognition failed, audio is dropped for so long before it is tried again."""
+"""Recognition that fails is not opened more often than once in so long; audio that comes meanwhile is dropped. What
+has worked for longer is opened again at once: another replica may hear the rest."""
 
 
 class Hearing:
@@ -110,6 +111,7 @@ class Hearing:
         return self._listening
 
     async def _follow(self, listening: Listening, serial: int, base_s: float) -> None:
+        opened_at = clock.now()
         try:
             async for event in listening.events():
                 if listening is not self._listening:
@@ -117,7 +119,7 @@ class Hearing:
                 self._on_event(_placed(event, f"{self._session_id}_input_{serial}_{event.item_id}", base_s))
         except ParleyError as error:
             if listening is self._listening:
-                self._deafness, self._deaf_until = error, clock.now() + RELISTEN_WAIT_S
+                self._deafness, self._deaf_until = error, opened_at + RELISTEN_WAIT_S
                 self._on_lost(error)
         finally:
             if listening is self._listening:

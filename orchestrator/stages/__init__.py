@@ -30,7 +30,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class Services:
-    """The services of all sessions; connections are made at the first call and kept.
+    """The services of all sessions; connections are made by `warm` or the first call, and kept.
 
     `llm_fallback` answers where `llm` fails, or has not begun after `llm_first_token_timeout_s` seconds.
     """
@@ -46,6 +46,11 @@ class Services:
         """The same for one session, whose history goes where its turns go."""
         llm = FailoverLanguageModel(self.llm, self.llm_fallback, self.llm_first_token_timeout_s)
         return Stages(self.stt, llm, self.tts)
+
+    def warm(self) -> None:
+        """Begin to connect, to all replicas: else the first calls would all go to the one that is connected first."""
+        for channel in self.channels:
+            channel.get_state(try_to_connect=True)
 
     async def aclose(self) -> None:
         """Close the connections."""
