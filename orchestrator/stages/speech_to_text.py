@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     ]
 
 NAME = "speech-to-text"
+_STEP_S = 0.032
+"""Seconds of a step of voice detection: smaller messages would bring nothing sooner, and each one costs."""
 
 
 class SpeechToText:
@@ -64,6 +66,9 @@ class Listening:
     def __init__(self, call: "_StreamingCall", config: SessionConfig, *, pauses: bool) -> None:
         self._call = call
         self._cancelled = False
+        self._step_bytes = int(config.input_format.bytes_per_second * _STEP_S)
+        self._unsent: list[bytes] = []
+        self._received_bytes = 0
         self._opening: stt_service_pb2.StreamingConfig | None = stt_service_pb2.StreamingConfig(
             config=_transcription_config(config),
             endpointing=config.turn_detection.endpointing,
@@ -72,16 +77,22 @@ class Listening:
         )
 
     async def send_audio(self, audio: bytes) -> None:
-        """Pass on audio; waits where the service does not keep up."""
-        await self._send(stt_service_pb2.StreamingTranscribeRequest(audio=audio))
+        """Pass on audio, once it completes a step of the service's; waits where the service does not keep up."""
+        self._unsent.append(audio)
+        steps = self._received_bytes // self._step_bytes
+        self._received_bytes += len(audio)
+        if self._received_bytes // self._step_bytes > steps:
+            await self._send_audio()
 
     async def end_utterance(self) -> None:
         """Ask for the final transcript now."""
+        await self._send_audio()
         force = stt_service_pb2.ForceEndOfUtterance()
         await self._send(stt_service_pb2.StreamingTranscribeRequest(force_end_of_utterance=force))
 
     async def finish(self) -> None:
         """No audio follows; what is being said is still transcribed."""
+        await self._send_audio()
         await self._call.done_writing()
 
     def cancel(self) -> None:
@@ -111,6 +122,12 @@ class Listening:
         except asyncio.CancelledError:
             if not self._cancelled:  # grpc.aio raises this for a call that we cancelled, too
                 raise
+
+    async def _send_audio(self) -> None:
+        if self._unsent:
+            audio = b"".join(self._unsent)
+            self._unsent.clear()
+            await self._send(stt_service_pb2.StreamingTranscribeRequest(audio=audio))
 
     async def _send(self, request: stt_service_pb2.StreamingTranscribeRequest) -> None:
         try:

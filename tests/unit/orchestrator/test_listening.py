@@ -1,0 +1,60 @@
+"""How a session's audio goes to the recogniser."""
+
+from typing import Any
+
+from parley.stt.v1 import stt_service_pb2 as pb
+
+from orchestrator.domain import SessionConfig
+from orchestrator.stages.speech_to_text import Listening
+
+FRAME = bytes(640)
+"""20 ms in the default format."""
+
+
+class RecordedCall:
+    """Remembers what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[pb.StreamingTranscribeRequest] = []
+        self.done = False
+
+    async def write(self, request: pb.StreamingTranscribeRequest) -> None:
+        self.written.append(request)
+
+    async def done_writing(self) -> None:
+        self.done = True
+
+    @property
+    def audio_bytes(self) -> list[int]:
+        return [len(request.audio) for request in self.written if request.WhichOneof("request") == "audio"]
+
+
+def listening() -> tuple[RecordedCall, Listening]:
+    call: Any = RecordedCall()
+    return call, Listening(call, SessionConfig(), pauses=False)
+
+
+async def test_small_frames_go_on_whenever_they_complete_a_step_of_voice_detection() -> None:
+    call, audio = listening()
+    for _ in range(8):  # 160 ms: steps end at 32, 64, 96, 128 and 160 ms
+        await audio.send_audio(FRAME)
+    assert call.audio_bytes == [1280, 1280, 640, 1280, 640]
+    assert call.written[0].WhichOneof("request") == "config"
+
+
+async def test_large_messages_go_on_at_once() -> None:
+    call, audio = listening()
+    await audio.send_audio(bytes(3200))
+    await audio.send_audio(bytes(3200))
+    assert call.audio_bytes == [3200, 3200]
+
+
+async def test_what_is_left_goes_before_the_end_of_an_utterance_and_of_the_stream() -> None:
+    call, audio = listening()
+    await audio.send_audio(FRAME)
+    await audio.end_utterance()
+    assert [request.WhichOneof("request") for request in call.written] == ["config", "audio", "force_end_of_utterance"]
+    await audio.send_audio(bytes(2))
+    await audio.finish()
+    assert call.audio_bytes == [640, 2]
+    assert call.done
