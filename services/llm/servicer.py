@@ -13,7 +13,7 @@ from services.common.errors import InvalidArgumentError
 from services.llm import checks, convert
 from services.llm.backends.base import Backend
 from services.llm.conversation.conversations import Conversations, new_id
-from services.llm.domain import Message
+from services.llm.domain import Message, Role
 from services.llm.images.images import Images, has_images
 from services.llm.turns import Turns
 
@@ -129,10 +129,12 @@ class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServ
 
     async def _with_images(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """The messages, whose images have been loaded under their ids: who sends one that cannot be had learns it now,
-        and the turn that follows finds it ready.
+        and the turn that follows finds it ready. What was answered before is history, of which nothing is refused:
+        it may come from another server, long after.
         """
         if not has_images(messages):
             return messages
         messages = tuple(replace(message, id=new_id("msg")) for message in messages)
-        await self._images.load(messages)
+        answered = max((index for index, message in enumerate(messages) if message.role is Role.ASSISTANT), default=-1)
+        await self._images.load(messages, new=len(messages) - answered - 1, sent=len(messages))
         return messages

@@ -54,12 +54,15 @@ class Images:
         self._decoders = asyncio.Semaphore(_DECODING)
         self._making = asyncio.Lock()
 
-    async def load(self, messages: tuple[Message, ...], new: int | None = None) -> tuple[Message, ...]:
+    async def load(
+        self, messages: tuple[Message, ...], new: int | None = None, sent: int | None = None
+    ) -> tuple[Message, ...]:
         """The messages with every image as bytes and a media type.
 
         Args:
             messages: a whole context, oldest first. Images of messages that have an id are kept for the next call.
-            new: how many messages at the end are the request's own; None: all.
+            new: how many messages at the end are asked about; those before are history. None: all.
+            sent: how many messages at the end the request brought, for the names of its fields. None: as many.
 
         Raises:
             InvalidArgumentError: naming the field of the request's image that cannot be used.
@@ -69,15 +72,15 @@ class Images:
         if not places:
             return messages
         first_new = len(messages) - (len(messages) if new is None else new)
+        first_sent = first_new if sent is None else len(messages) - sent
         asked = [place for place in places if place[0] >= first_new]
         most = self._limits.max_per_request
         if len(asked) > most:
-            index, number = asked[most]
-            field = f"messages[{index - first_new}].content[{number}].image"
-            raise InvalidArgumentError(f"is one too many: a request may bring {most} images", field=field)
+            problem = f"is one too many: a request may bring {most} images"
+            raise InvalidArgumentError(problem, field=_field(asked[most], first_sent))
         shown = places[-most:]
         parts: dict[Place, ContentPart] = dict.fromkeys(places[:-most], EARLIER)
-        loads = [asyncio.create_task(self._part(messages, place, first_new)) for place in shown]
+        loads = [asyncio.create_task(self._part(messages, place, first_new, first_sent)) for place in shown]
         try:
             parts.update(zip(shown, await asyncio.gather(*loads), strict=True))
         finally:
@@ -91,7 +94,7 @@ class Images:
         if self._fetcher is not None:
             await self._fetcher.aclose()
 
-    async def _part(self, messages: tuple[Message, ...], place: Place, first_new: int) -> ContentPart:
+    async def _part(self, messages: tuple[Message, ...], place: Place, first_new: int, first_sent: int) -> ContentPart:
         """What stands in an image's place from now on."""
         index, number = place
         message = messages[index]
@@ -109,7 +112,7 @@ class Images:
                 return LOST
             if isinstance(error, OverloadedError):
                 raise
-            field = f"messages[{index - first_new}].content[{number}].image.{'url' if image.url else 'data'}"
+            field = f"{_field(place, first_sent)}.{'url' if image.url else 'data'}"
             raise InvalidArgumentError(str(error), field=field) from None
         if message.id:
             self._cache.put(key, loaded)
@@ -156,6 +159,11 @@ def _make_fetcher(limits: ImageLimits) -> "Fetcher":
 def has_images(messages: Sequence[Message]) -> bool:
     """Whether any message has one."""
     return any(isinstance(part, ImagePart) for message in messages for part in message.content)
+
+
+def _field(place: Place, first_sent: int) -> str:
+    index, number = place
+    return f"messages[{index - first_sent}].content[{number}].image"
 
 
 def _places(messages: Sequence[Message]) -> list[Place]:

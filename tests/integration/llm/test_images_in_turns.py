@@ -123,6 +123,19 @@ async def test_an_image_that_cannot_be_had_leaves_no_trace(client: Client) -> No
     assert not known.conversation.messages
 
 
+async def test_a_history_from_elsewhere_is_taken_whatever_became_of_its_images(client: Client) -> None:
+    client.web.answers["/gone"] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    gone, answer = chat_pb2.Image(url=client.url("/gone")), chat_pb2.ContentPart(text="I see.")
+    history = [message(*[gone] * 3), chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, content=[answer])]
+    create = conversation_pb2.CreateConversationRequest(messages=history)
+    created = await client.conversations.CreateConversation(create)
+    received = await client.ask(ident=created.conversation.id, text="And now?")
+    assert received.startswith("user: [an earlier image]\n[an image that is no longer there]\n[an image that")
+    bad = conversation_pb2.CreateConversationRequest(messages=[*history, message(gone)])
+    error = await refused(client.conversations.CreateConversation(bad))
+    assert error.field == "messages[2].content[0].image.url"
+
+
 async def test_one_image_too_many_is_refused(client: Client) -> None:
     error = await refused(client.ask(*[chat_pb2.Image(data=PICTURE)] * 3))
     assert error.field == "messages[0].content[2].image"

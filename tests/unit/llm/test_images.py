@@ -169,6 +169,14 @@ async def test_an_image_of_the_history_that_is_gone_fails_no_turn() -> None:
     assert shown(loaded) == [LOST, ImagePart(RED, media_type="image/png")]
 
 
+async def test_fields_are_named_as_the_request_that_also_brought_history() -> None:
+    made = images(Web(gone=ImageError("is gone")))
+    sent = (user("gone", ident="m1"), ANSWER, user(QUESTION, "gone", ident="m2"))
+    with pytest.raises(InvalidArgumentError) as caught:
+        await made.load(sent, new=1, sent=3)
+    assert caught.value.field == "messages[2].content[1].image.url"
+
+
 async def test_an_image_that_left_the_cache_is_fetched_again() -> None:
     web = Web(red=RED, blue=BLUE)
     made = images(web, cache_bytes=len(BLUE))
