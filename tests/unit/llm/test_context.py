@@ -60,6 +60,7 @@ def test_the_language_request_of_a_picture_is_a_text_beside_it() -> None:
         ("zh-yue-HK", "Cantonese"),
         ("yue", "Cantonese"),
         ("es-419", "Spanish"),
+        ("ga-IE", "Irish"),
         ("nb", "Norwegian"),
         ("jw", "Javanese"),
     ],
