@@ -15,7 +15,7 @@ from services.llm.backends.base import Backend
 from services.llm.conversation.compaction import plan
 from services.llm.conversation.conversation import Conversation
 from services.llm.conversation.conversations import Conversations, new_id
-from services.llm.conversation.summary import parse, request
+from services.llm.conversation.summary import MAX_TOKENS, MAX_TOKENS_ELSEWHERE, parse, request
 from services.llm.domain import FinishReason, GenerationRequest
 from services.llm.idle import Idle
 from services.llm.metrics import CompactionMetrics
@@ -125,7 +125,9 @@ class Compactor:
                 return "needless"
             if not await self._conversations.claim_compaction(conversation_id, self._name, self._timeout_s):
                 return "elsewhere"
-            asked = request(planned, self._backend.capabilities.context_length_tokens)
+            able = self._backend.capabilities
+            limit = MAX_TOKENS if able.in_process else MAX_TOKENS_ELSEWHERE
+            asked = request(planned, able.context_length_tokens, limit)
             answer, cut_short = await self._generate(asked)
             summary = parse(answer, cut_short=cut_short)
             done = await self._conversations.summarize(conversation_id, planned, summary)

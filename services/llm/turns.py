@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 
 from services.common import logs
 from services.common.admission import AdmissionQueue
-from services.common.errors import ModelNotFoundError, UpstreamError
+from services.common.errors import ContextLengthError, ModelNotFoundError, UpstreamError
 from services.llm import checks
 from services.llm.backends.base import Backend
 from services.llm.context import compose, with_request
 from services.llm.conversation.conversation import Conversation
 from services.llm.conversation.conversations import Conversations, RunningTurn, check_answerable, new_id
+from services.llm.conversation.window import shorten
 from services.llm.domain import (
     Completed,
     GenerationRequest,
@@ -88,11 +89,25 @@ class Turns:
         async with self._history(asked, response_id) as (conversation, messages, running):
             request = self._request(asked, conversation, messages)
             self._backend.check(request)
-            request = await self._with_images(request, len(running.asked if running else asked.messages))
+            new = len(running.asked if running else asked.messages)
+            request = await self._with_images(request, new)
+
+            async def shorter() -> GenerationRequest | None:
+                nonlocal messages
+                fewer = shorten(messages)
+                if running is None:
+                    return None
+                if fewer is messages:
+                    running.no_room = frozenset()  # it was not the history: that stays
+                    return None
+                running.no_room |= {message.id for message in messages} - {message.id for message in fewer}
+                messages = fewer
+                return await self._with_images(self._request(asked, conversation, messages), new)
+
             turn = self._turn(asked, request)
             relay = Relay(DELTA_HOLD_S if asked.speech_segments else 0.0)
             with logs.ids(response_id=response_id, conversation_id=asked.conversation_id):
-                generating = asyncio.create_task(self._generate(request, response_id, turn, relay, clock))
+                generating = asyncio.create_task(self._generate(request, shorter, response_id, turn, relay, clock))
             generating.add_done_callback(lambda task: relay.close(None if task.cancelled() else task.exception()))
             try:
                 async for event in relay:
@@ -182,23 +197,43 @@ class Turns:
         return Segmenter(first, later, self._defaults.first_segment_min_chars)
 
     async def _generate(
-        self, request: GenerationRequest, response_id: str, turn: Turn, relay: Relay, clock: "_Clock"
+        self,
+        request: GenerationRequest,
+        shorter: Callable[[], Awaitable[GenerationRequest | None]],
+        response_id: str,
+        turn: Turn,
+        relay: Relay,
+        clock: "_Clock",
     ) -> None:
         """Wait for a place, then move the backend's events into the relay. The place is given back when the model is
         done, however slowly the client reads.
+
+        A context that the model has no room for is tried again with fewer turns of the history, which leave it then.
         """
         with self.idle:
             async with self._admission.admit() as waited:
                 clock.queue_s = waited
                 capabilities = self._backend.capabilities
                 relay.put(Started(response_id, capabilities.model, capabilities.backend))
-                async with contextlib.aclosing(self._backend.generate(request)) as events:
-                    async for event in events:
-                        for output in turn.feed(event):
-                            clock.see(output)
-                            relay.put(output)
+                while True:
+                    try:
+                        await self._relay_answer(request, turn, relay, clock)
+                        break
+                    except ContextLengthError:
+                        fewer = None if clock.saw_output else await shorter()
+                        if fewer is None:
+                            raise
+                        log.info("the model has no room for the whole history; the older turns leave it")
+                        request = fewer
         if turn.finished is None:
             raise UpstreamError("the model's answer broke off")
+
+    async def _relay_answer(self, request: GenerationRequest, turn: Turn, relay: Relay, clock: "_Clock") -> None:
+        async with contextlib.aclosing(self._backend.generate(request)) as events:
+            async for event in events:
+                for output in turn.feed(event):
+                    clock.see(output)
+                    relay.put(output)
 
 
 class _Clock:
@@ -208,6 +243,11 @@ class _Clock:
         self._begun = begun
         self._timings = Timings()
         self.queue_s = 0.0
+
+    @property
+    def saw_output(self) -> bool:
+        """Whether anything came yet."""
+        return self._timings.first_token_s is not None
 
     def see(self, output: TurnOutput) -> None:
         """Note the first token and the first segment."""

@@ -167,16 +167,23 @@ class Conversation:
         turn = self._held(response_id, Outcome.DISCARDED)
         return self if turn is None else self._settle(response_id, Outcome.DISCARDED)
 
+    def let_go(self, ids: frozenset[str]) -> "Conversation":
+        """Without the messages that have these ids: they leave the window before it is full."""
+        if not any(message.id in ids for message in self.messages):
+            return self
+        return self._keep(tuple(message for message in self.messages if message.id not in ids), self.messages)
+
     def summarize(self, known_summary: str, covered: frozenset[str], summary: str) -> "Conversation":
         """With a summary in place of the messages that it covers; all that came since stays as it is.
 
         Args:
             known_summary: the one that the new one continues; where another has taken its place meanwhile, nothing
                 changes.
-            covered: ids of messages.
+            covered: ids of messages; where none of them is known any more, nothing changes either.
             summary: the new one.
         """
-        if self.summary != known_summary:
+        known = any(message.id in covered for message in (*self.messages, *self.unsummarized))
+        if self.summary != known_summary or not known:
             return self
         left = tuple(message for message in self.messages if message.id not in covered)
         waiting = tuple(message for message in self.unsummarized if message.id not in covered)
@@ -200,7 +207,10 @@ class Conversation:
 
     def _with_messages(self, messages: tuple[Message, ...]) -> "Conversation":
         """With these messages, as far as the window holds them."""
-        kept = trim(messages, self.chat_size, self.max_bytes)
+        return self._keep(trim(messages, self.chat_size, self.max_bytes), messages)
+
+    def _keep(self, kept: tuple[Message, ...], messages: tuple[Message, ...]) -> "Conversation":
+        """With what is kept of some messages; the others wait for a summary."""
         if not self.compact or kept is messages:
             return replace(self, messages=kept)
         stay = {id(message) for message in kept}

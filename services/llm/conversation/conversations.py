@@ -53,6 +53,7 @@ class RunningTurn:
         claim: what keeps other servers from running another turn meanwhile.
         held: whether the turn waits for `commit_response` after its end.
         answer: what was generated so far.
+        no_room: ids of the messages of the history that the model had no room for; they leave it with this turn.
     """
 
     response_id: str
@@ -64,6 +65,7 @@ class RunningTurn:
     answer: Callable[[], tuple[Message, ...]] = tuple
     begun: bool = False
     completed: bool = False
+    no_room: frozenset[str] = frozenset()
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -118,6 +120,7 @@ class Conversations:
             config,
             self._chat_size if config.chat_size is None else config.chat_size,
             created_at=time.time(),
+            version=secrets.randbits(48),  # another one under this id later is never taken for it
             compact=self._compact if config.compact_history is None else config.compact_history,
             max_bytes=self._max_bytes,
         )
@@ -278,6 +281,8 @@ class Conversations:
 
     async def _keep_what_came(self, turn: RunningTurn) -> None:
         """At the end of a held turn that failed or was cancelled: its own error is the one to tell."""
+        if not turn.answer():
+            turn.no_room = frozenset()  # nothing came of it: the history stays as it was
         try:
             await self._keep(turn, ended=True)
         except ConversationNotFoundError:
@@ -307,7 +312,11 @@ class Conversations:
     async def _end(self, turn: RunningTurn, change: Change) -> None:
         """The turn's last change, which gives its claim back in the same step."""
         before = turn.latest
-        turn.latest = await self._change(turn.conversation.id, change, before, ended=turn.response_id)
+
+        def end(known: Conversation) -> Conversation:
+            return change(known).let_go(turn.no_room)
+
+        turn.latest = await self._change(turn.conversation.id, end, before, ended=turn.response_id)
         turn.claim.given_back = turn.latest is not before
 
     async def _change(
@@ -320,9 +329,15 @@ class Conversations:
             change: pure, and harmless where it was made already: a connection may break after the store has written.
             known: what was read last, if it was read.
             ended: the response whose turn ends with this.
+
+        Raises:
+            ConversationNotFoundError: there is none, or another one under the id of the one that is known.
         """
         known = known or await self.get(conversation_id)
+        created_at = known.created_at
         while True:
+            if known.created_at != created_at:
+                raise ConversationNotFoundError("the conversation was deleted meanwhile", field="conversation_id")
             changed = change(known)
             if changed is known:
                 return known

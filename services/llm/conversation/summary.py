@@ -7,7 +7,8 @@ from services.common.errors import UpstreamError
 from services.llm.conversation.compaction import Plan
 from services.llm.domain import GenerationRequest, Message, Role, Sampling, TextPart
 
-MAX_SUMMARY_TOKENS = 512
+MAX_TOKENS, MAX_TOKENS_ELSEWHERE = 768, 4096
+"""Tokens of an answer, in this process and at an API: there reasoning may count, and a summary ends by itself."""
 MAX_TRANSCRIPT_CHARS = 24_000
 """About 6,000 tokens of a Latin script: what any model that keeps 30 turns has room for."""
 _CHARS_OF_A_TOKEN = 2
@@ -39,20 +40,22 @@ _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _SENTENCE_END = re.compile(r".*[.!?。！？।؟](?=\s|$|[^\x00-\x7f])", re.DOTALL)
 
 
-def request(plan: Plan, context_tokens: int = 0) -> GenerationRequest:
+def request(plan: Plan, context_tokens: int = 0, max_tokens: int = MAX_TOKENS) -> GenerationRequest:
     """What the model is asked.
 
     Args:
         plan: what the summary is to cover.
         context_tokens: what the model has room for; 0 where that is not known.
+        max_tokens: of the answer.
     """
+    max_tokens = min(max_tokens, context_tokens // 3) if context_tokens else max_tokens
     known = plan.known_summary or "(empty)"
-    room = (context_tokens - MAX_SUMMARY_TOKENS) * _CHARS_OF_A_TOKEN - len(_PROMPT) - len(known) - _MARGIN
+    room = (context_tokens - max_tokens) * _CHARS_OF_A_TOKEN - len(_PROMPT) - len(known) - _MARGIN
     limit = max(_SHORTEST_SHARE, min(MAX_TRANSCRIPT_CHARS, room)) if context_tokens else MAX_TRANSCRIPT_CHARS
     text = f"Memory so far:\n{known}\n\nNext part of the conversation:\n{transcript(plan.messages, limit)}"
     return GenerationRequest(
         (Message(Role.SYSTEM, (TextPart(_PROMPT),)), Message(Role.USER, (TextPart(text),))),
-        Sampling(max_output_tokens=MAX_SUMMARY_TOKENS),
+        Sampling(max_output_tokens=max_tokens),
     )
 
 

@@ -73,6 +73,8 @@ class TurnClaim:
         while True:
             await asyncio.sleep(CLAIM_S / 3)
             try:
+                if await self._store.holder(self._conversation_id, TURN) != self._response_id:
+                    return  # lost, or the conversation was deleted: another one may have its id
                 await self._store.claim(self._conversation_id, TURN, self._response_id, CLAIM_S)
             except StoreUnavailableError:
                 log.warning("a turn's claim was not renewed: the store is not reachable")

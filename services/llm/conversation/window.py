@@ -40,6 +40,13 @@ def trim(messages: tuple[Message, ...], size: int, max_bytes: int | None = None)
     return head + without(turns, leaving)
 
 
+def shorten(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The history without the older half of the turns that can leave; all of it where none can."""
+    head, turns = split(messages)
+    over = [index for index in range(len(turns)) if can_leave(turns, index)]
+    return head + without(turns, over[: (len(over) + 1) // 2]) if over else messages
+
+
 def without(turns: Sequence[Turn], leaving: Iterable[int]) -> tuple[Message, ...]:
     """The messages of the turns but for those with these numbers, nor the late outputs of tool calls made in them."""
     gone = set(leaving)

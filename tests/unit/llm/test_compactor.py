@@ -181,6 +181,19 @@ async def test_edge_27_a_conversation_deleted_meanwhile_ends_its_summary(stage: 
         await stage.conversations.get(ident)
 
 
+async def test_edge_27_a_conversation_made_anew_under_the_same_id_gets_no_summary_of_the_other(stage: Stage) -> None:
+    gate = asyncio.Event()
+    stage.backend.script = [gate, *GOOD]
+    ident = await stage.conversation()
+    await settle()
+    await stage.conversations.delete(ident)
+    await stage.conversations.create(ConversationConfig(), (), ident)
+    await stage.append(ident, "hello")
+    gate.set()
+    await stage.compactor.settled()
+    assert (await stage.summary(ident), await stage.questions(ident)) == ("", ["hello"])
+
+
 async def test_a_summary_gives_way_to_a_turn_and_begins_anew_after_it(stage: Stage) -> None:
     stage.backend.script = [asyncio.Event()]
     ident = await stage.conversation()

@@ -250,6 +250,24 @@ async def test_there_must_be_something_to_answer(conversations: Conversations, i
     assert caught.value.field == "messages"
 
 
+async def test_edge_27_a_conversation_deleted_and_made_anew_during_a_turn_gets_nothing_of_it(
+    conversations: Conversations,
+) -> None:
+    async def run(*, held: bool) -> None:
+        async with conversations.turn("mine", (USER,), f"r{held}", held=held) as turn:
+            await conversations.begin(turn, lambda: answer("secret"))
+            await conversations.delete("mine")
+            await conversations.create(ConversationConfig(), (), "mine")
+            await conversations.complete(turn)
+
+    await conversations.create(ConversationConfig(), (), "mine")
+    for held in (False, True):
+        with pytest.raises(ConversationNotFoundError):
+            await run(held=held)
+        known = await conversations.get("mine")
+        assert (known.messages, known.held) == ((), ())
+
+
 async def test_edge_27_a_conversation_deleted_during_a_turn_ends_it_as_not_found(conversations: Conversations) -> None:
     async def run(known: str, *, held: bool) -> None:
         async with conversations.turn(known, (USER,), f"r{held}", held=held) as turn:

@@ -92,6 +92,7 @@ def test_the_request_holds_the_summary_so_far_and_fits_a_small_model() -> None:
     asked = request(Plan("She is Ada.", messages(40, 500), frozenset()), context_tokens=2048)
     text = asked.messages[-1].text
     assert "Memory so far:\nShe is Ada.\n" in text
-    assert len(text) + len(asked.messages[0].text) < 2 * (2048 - 512)
-    assert asked.sampling.max_output_tokens == 512
+    tokens = asked.sampling.max_output_tokens
+    assert tokens == 2048 // 3
+    assert len(text) + len(asked.messages[0].text) < 2 * (2048 - tokens)
     assert "(empty)" in request(Plan("", messages(1), frozenset())).messages[-1].text

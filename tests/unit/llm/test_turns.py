@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
 
 from services.common.errors import (
+    ContextLengthError,
     ConversationNotFoundError,
     InvalidArgumentError,
     ModelNotFoundError,
@@ -18,9 +20,11 @@ from services.llm.conversation.conversation import ConversationConfig
 from services.llm.conversation.conversations import Conversations
 from services.llm.conversation.memory import MemoryStore
 from services.llm.domain import (
+    BackendEvent,
     Completed,
     Finished,
     FinishReason,
+    GenerationRequest,
     Message,
     Role,
     SpeechSegment,
@@ -148,6 +152,48 @@ async def test_edge_22_a_backend_that_fails_ends_the_stream_and_the_next_turn_wo
     backend.script = good
     await run(turns, ask("b", ident))
     assert seen(backend) == ["default", "b"]
+
+
+class SmallModel(ScriptedBackend):
+    """Has room for so many messages."""
+
+    room = 6
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[BackendEvent, None]:
+        if len(request.messages) > self.room:
+            raise ContextLengthError("too long", field="messages")
+        async for event in super().generate(request):
+            yield event
+
+
+async def test_edge_24_a_context_that_overflows_in_mid_conversation_loses_its_older_turns(
+    conversations: Conversations, ident: str
+) -> None:
+    backend = SmallModel()
+    turns = Turns(backend, conversations, DEFAULTS)
+    for text in "abcd":
+        assert isinstance((await run(turns, ask(text, ident)))[0], Started)
+    assert seen(backend) == ["default", "c", "Hello. Bye.", "d"]
+    kept = (await conversations.get(ident)).messages
+    assert [message.text for message in kept] == ["c", "Hello. Bye.", "d", "Hello. Bye."]
+    events = await run(turns, ask("e", ident, held=True))
+    assert [type(event) for event in events].count(Started) == 1
+
+
+async def test_edge_24_what_is_too_long_alone_is_refused_and_the_history_stays(
+    conversations: Conversations, ident: str
+) -> None:
+    backend = SmallModel()
+    turns = Turns(backend, conversations, DEFAULTS)
+    await run(turns, ask("a", ident))
+    backend.room = 1
+    with pytest.raises(ContextLengthError):
+        await run(turns, ask("b", ident))
+    with pytest.raises(ContextLengthError):
+        await run(turns, ask("b", ident, held=True))
+    with pytest.raises(ContextLengthError):
+        await run(turns, ask("stateless"))
+    assert [message.text for message in (await conversations.get(ident)).messages] == ["a", "Hello. Bye."]
 
 
 async def test_an_answer_that_breaks_off_or_is_empty_is_no_success(

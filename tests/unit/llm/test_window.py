@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.llm.conversation.window import pending_tool_calls, size_bytes, trim
+from services.llm.conversation.window import pending_tool_calls, shorten, size_bytes, trim
 from services.llm.domain import ImagePart, Message, Role, TextPart, ToolCall
 
 
@@ -66,6 +66,17 @@ def test_turns_leave_until_the_rest_is_small_enough() -> None:
     assert trim(messages, 10, 1000) is messages
     assert trim(messages, 10, 50) == messages[2:]
     assert trim(messages, 10, 1) == messages[4:], "the last turn stays"
+
+
+def test_half_of_the_turns_leave_where_a_model_has_no_room() -> None:
+    turns = [(user(str(n)), assistant("x")) for n in range(3)]
+    asked = (user("now"),)
+    messages = (SYSTEM, *turns[0], *turns[1], *turns[2], *asked)
+    assert shorten(messages) == (SYSTEM, *turns[2], *asked)
+    assert shorten((SYSTEM, *turns[2], *asked)) == (SYSTEM, *asked)
+    assert shorten((SYSTEM, *asked)) == (SYSTEM, *asked)
+    waiting = (user("a"), assistant("", "c1"))
+    assert shorten((*waiting, *asked)) == (*waiting, *asked)
 
 
 def test_system_messages_at_the_head_stay() -> None:
