@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 ID_METADATA_PREFIX = "parley-"
 _READ_ON_S, _READ_ON_IDLE_S = 0.25, 0.015  # less than the 20 ms between two messages of live audio
+_ID_HEADERS = {ID_METADATA_PREFIX + name.replace("_", "-"): name for name in logs.LOG_IDS}
 _EXEMPT = ("/grpc.health.v1.", "/grpc.reflection.")
 
 
@@ -70,6 +71,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, gate: Gate, metrics: ServerMetrics) -> None:
         self._gate = gate
         self._metrics = metrics
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
         self,
@@ -77,10 +79,16 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Replace the handler's behaviour by one that checks, counts and translates."""
-        handler: Any = await continuation(handler_call_details)
         method = handler_call_details.method
+        if method in self._wrapped:  # handlers are registered for good
+            return self._wrapped[method]
+        handler: Any = await continuation(handler_call_details)
         if handler is None or method.startswith(_EXEMPT):
             return handler  # type: ignore[no-any-return]
+        self._wrapped[method] = wrapped = self._wrap(handler, method)
+        return wrapped
+
+    def _wrap(self, handler: Any, method: str) -> "grpc.RpcMethodHandler[Any, Any]":
         sides = (handler.request_streaming, handler.response_streaming)
         kind = "_".join("stream" if streaming else "unary" for streaming in sides)
         wrap = self._streaming if handler.response_streaming else self._unary
@@ -172,10 +180,8 @@ class _Call:
         self._metrics = metrics
         self._method = method
         self._context = context
-        metadata = dict(context.invocation_metadata() or ())
-        self._ids = logs.ids(
-            **{name: str(metadata.get(ID_METADATA_PREFIX + name.replace("_", "-"), "")) for name in logs.LOG_IDS}
-        )
+        metadata = context.invocation_metadata() or ()
+        self._ids = logs.ids(**{_ID_HEADERS[key]: str(value) for key, value in metadata if key in _ID_HEADERS})
         self._begun = time.monotonic()
         self._code = "OK"
 

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from services.common import logs
 from services.common.admission import AdmissionQueue
@@ -123,7 +123,7 @@ class Turns:
         timings = clock.timings()
         log.info(
             "turn completed",
-            extra={"response_id": response_id, "finish_reason": turn.finished.reason.value, **asdict(timings)},
+            extra={"response_id": response_id, "finish_reason": turn.finished.reason.value, **vars(timings)},
         )
         yield Completed(turn.finished.reason, turn.finished.usage, timings)
 

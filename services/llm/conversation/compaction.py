@@ -38,6 +38,8 @@ def plan(conversation: Conversation) -> Plan | None:
     size = conversation.chat_size
     if not conversation.compact or not size:
         return None
+    if len(conversation.messages) < size and not conversation.unsummarized:  # nearly always: not full, told cheaply
+        return None
     _, turns = split(conversation.messages)
     keep = min(size, max(_VERBATIM_AT_LEAST, size // 2))
     users = sum(map(is_user_turn, turns))

@@ -25,11 +25,11 @@ def trim(messages: tuple[Message, ...], size: int, max_bytes: int | None = None)
         size: user turns.
         max_bytes: what the messages may hold in all (see `size_bytes`); the last turn is kept even so.
     """
-    head, turns = split(messages)
-    excess = sum(is_user_turn(turn) for turn in turns) - size
+    excess = sum(message.role is Role.USER for message in messages) - size
     total = 0 if max_bytes is None else size_bytes(messages)
     if excess <= 0 and (max_bytes is None or total <= max_bytes):
         return messages
+    head, turns = split(messages)
     leaving: set[int] = set()
     for index, turn in enumerate(turns):
         too_large = max_bytes is not None and total > max_bytes and index < len(turns) - 1

@@ -9,7 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,25 @@ class ToolFormat:
     bare: bool = False
 
 
+class _Marks(NamedTuple):
+    """What to look for, made of all marks."""
+
+    firsts: frozenset[str]
+    pattern: re.Pattern[str]
+    beginnings: frozenset[str]
+    longest: int
+
+
+@lru_cache(maxsize=64)
+def _marks(marks: tuple[str, ...]) -> _Marks:
+    return _Marks(
+        frozenset(mark[0] for mark in marks),
+        re.compile("|".join(map(re.escape, marks))),
+        frozenset(mark[:length] for mark in marks for length in range(1, len(mark))),
+        max(map(len, marks)),
+    )
+
+
 class ToolCallParser:
     """Sorts the text of an answer into text and calls.
 
@@ -121,11 +141,8 @@ class ToolCallParser:
         self._bodies = {
             opening: known.body for known in formats if signatures or not known.bare for opening in known.openings
         }
-        marks = (*self._bodies, *_STRAY)
-        self._firsts = frozenset(mark[0] for mark in marks)
-        self._marks = re.compile("|".join(map(re.escape, marks)))
-        self._beginnings = frozenset(mark[:length] for mark in marks for length in range(1, len(mark)))
-        self._longest = max(map(len, marks))
+        marks = _marks((*self._bodies, *_STRAY))
+        self._firsts, self._marks, self._beginnings, self._longest = marks
         self._signatures = signatures
         self._held = ""
         self._body: Body | None = None
