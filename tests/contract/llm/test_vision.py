@@ -13,6 +13,7 @@ from PIL import Image
 from services.common.errors import ContextLengthError, InvalidArgumentError, StartupError
 from services.llm import backends
 from services.llm.backends.base import Backend
+from services.llm.backends.transformers_vision import TransformersVisionBackend
 from services.llm.domain import (
     Finished,
     FinishReason,
@@ -193,6 +194,43 @@ async def test_edge_18_closing_stops_the_work_and_the_next_request_is_answered(b
     await anext(events)
     await events.aclose()
     assert (await answer(backend, user(RED, QUESTION)))[1].usage
+
+
+async def test_edge_18_cancelling_before_the_first_token_stops_the_work(backend: Backend) -> None:
+    task = asyncio.create_task(answer(backend, user(RED, QUESTION), max_output_tokens=400))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await answer(backend, user(QUESTION)))[1].usage
+
+
+async def test_edge_22_a_model_that_raises_fails_its_request_alone(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(backend, TransformersVisionBackend)
+    assert backend._model is not None
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of order")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend._model._model, "generate", broken)
+        with pytest.raises(RuntimeError, match="out of order"):
+            await answer(backend, user(RED))
+    assert (await answer(backend, user(RED)))[1].usage
+
+
+async def test_requests_at_the_same_time_are_all_answered_each_its_own(backend: Backend) -> None:
+    alone = [(await answer(backend, user(image, QUESTION)))[0] for image in (RED, BLUE)]
+    together = await asyncio.gather(*(answer(backend, user(image, QUESTION)) for image in (RED, BLUE, RED)))
+    assert [text for text, _ in together] == [*alone, alone[0]]
+
+
+def test_an_unknown_option_is_refused_by_name(backend: Backend) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        backend.check(GenerationRequest((user(RED),), options={"no_such_option": 1}))
+    assert caught.value.field == "backend_options.no_such_option"
 
 
 TOOLS_TEMPLATE = (
