@@ -1,5 +1,6 @@
 """A vision-language model of the transformers library, used on the one thread that loads it. Imports torch."""
 
+import importlib.util
 import io
 import logging
 import secrets
@@ -238,7 +239,15 @@ def a_question() -> Message:
 
 
 def _processor(folder: Path, where: dict[str, Any]) -> Any:
-    processor: Any = AutoProcessor.from_pretrained(folder, **where)  # type: ignore[no-untyped-call]
+    try:
+        processor: Any = AutoProcessor.from_pretrained(folder, **where)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        # Some processors, such as Qwen-VL's, raise something puzzling where this package of torch's is missing.
+        if importlib.util.find_spec("torchvision") is not None:
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        hint = f"many need torchvision, which is not installed; take the version for torch {torch.__version__}"
+        raise StartupError(f"--model_name: cannot load the model's image processor ({hint}): {reason}") from error
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise StartupError("--llm_is_vlm: the model sees no images; leave the flag out, or choose another model")
     return processor

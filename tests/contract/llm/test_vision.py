@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -286,6 +287,15 @@ async def test_a_model_for_text_alone_is_refused_at_the_start(tmp_path: Path) ->
     from tests.support.tiny_vlm import build_text_model
 
     await _start_fails(build_text_model(tmp_path), "sees no images")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed")
+async def test_a_processor_that_cannot_be_loaded_points_to_what_may_be_missing(tmp_path: Path) -> None:
+    from tests.support.tiny_vlm import build
+
+    file = build(tmp_path) / "processor_config.json"
+    file.write_text(file.read_text().replace("Idefics3Processor", "Qwen2VLProcessor"))
+    await _start_fails(tmp_path, "torchvision")
 
 
 async def _start_fails(folder: Path, words: str) -> None:
