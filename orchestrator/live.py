@@ -28,10 +28,12 @@ from orchestrator.interruptions import Echo, interrupts
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
 from orchestrator.session import (
+    AnswerCalls,
     CancelResponse,
     Command,
     ConfirmResponse,
     DiscardResponse,
+    FinishResponse,
     HoldResponse,
     Prefill,
     ResumeResponse,
@@ -41,6 +43,7 @@ from orchestrator.session import (
 )
 from orchestrator.stages import Stages
 from orchestrator.stages.language_model import Prompt
+from orchestrator.tool_calls import Route
 from orchestrator.turn import Heard, Turn, TurnOptions
 from services.common.errors import InvalidArgumentError, OverloadedError, ParleyError
 
@@ -98,6 +101,8 @@ class LiveSession:
         self._turn: Turn | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefilling = False
+        self._early_outputs: dict[str, tuple[chat_pb2.Message, str]] = {}
+        self._busy_until = 0.0
         self._item_order = asyncio.Lock()
         self._alarm: asyncio.TimerHandle | None = None
         self._active_at = clock.now()
@@ -112,6 +117,7 @@ class LiveSession:
         await self._stages.check_names(self._config)
         if conversation_id:
             await self._stages.llm.check_conversation(conversation_id)
+            self._state.calls.restored(tuple(sorted(await self._stages.llm.pending_calls())))
         self.conversation_id = conversation_id or await self._stages.llm.create_conversation()
         self.outbox.put(SessionCreated(self.session_id, self.conversation_id, self._config))
 
@@ -154,15 +160,26 @@ class LiveSession:
         self._hearing.clear()
 
     def create_item(self, message: chat_pb2.Message, client_event_id: str) -> None:
-        """Add a message to the history, in the order of these calls and before the next response.
+        """Add a message to the history, in the order of these calls and before the next response. Once the outputs of
+        all function calls are there, the response continues.
 
         Raises:
             OverloadedError: where too many wait already.
         """
-        if len(self._tasks) >= MAX_ITEMS_WAITING:
+        if len(self._tasks) + len(self._early_outputs) >= MAX_ITEMS_WAITING:
             raise OverloadedError("too many items wait to be added", retry_after_s=1.0)
         self._active_at = clock.now()
-        self._own(self._append_item(message, client_event_id))
+        if message.role != chat_pb2.ROLE_TOOL:
+            self._own(self._append_item(message, client_event_id))
+            return
+        route, commands = self._state.function_output(message.tool_call_id, clock.now())
+        if route is Route.AFTER_RESPONSE:
+            self._early_outputs.setdefault(message.tool_call_id, (message, client_event_id))
+        elif route is Route.LATE:
+            self._own(self._append_item(late_output(message), client_event_id))
+        elif route is not Route.VOID:
+            self._own(self._append_item(message, client_event_id))
+        self._execute(commands)
 
     def truncate(self, item_id: str, played_s: float) -> None:
         """The client played only so much of an item's audio.
@@ -274,6 +291,9 @@ class LiveSession:
             elif isinstance(command, Prefill):
                 if not self._prefilling:
                     self._own(self._prefill())
+            elif isinstance(command, AnswerCalls):
+                for call_id in command.call_ids:
+                    self._own(self._append_item(no_output(call_id), ""))
             elif self._turn is not None and self._turn.response_id == command.response_id:
                 self._steer(self._turn, command)
         self._set_alarm()
@@ -289,6 +309,8 @@ class LiveSession:
             self._options.turn,
             self._metrics,
             on_audio=lambda: self._state.audio_started(command.response_id),
+            on_call=lambda call_id: self._state.function_called(command.response_id, call_id),
+            busy_until=self._busy_until,
         )
         if not command.speculative:
             self._turn.confirm(self._heard)
@@ -297,7 +319,7 @@ class LiveSession:
     def _steer(
         self,
         turn: Turn,
-        command: ConfirmResponse | DiscardResponse | HoldResponse | ResumeResponse | CancelResponse,
+        command: ConfirmResponse | DiscardResponse | HoldResponse | ResumeResponse | CancelResponse | FinishResponse,
     ) -> None:
         match command:
             case ConfirmResponse():
@@ -305,6 +327,8 @@ class LiveSession:
                 turn.confirm(self._heard)
             case DiscardResponse():
                 turn.discard()
+            case FinishResponse():
+                turn.finish()
             case HoldResponse():
                 turn.output.hold()
             case ResumeResponse():
@@ -318,8 +342,23 @@ class LiveSession:
         async with self._item_order:
             pass  # items that the client created before are in the history now
         await turn.run()
+        kept = frozenset(turn.calls)
+        if kept and turn.cut:
+            kept &= await self._pending_calls()
+        outputs, self._early_outputs = self._early_outputs, {}
+        for call_id, (message, client_event_id) in outputs.items():
+            if call_id in kept:
+                self._own(self._append_item(message, client_event_id))
         self._turn = None
-        self._execute(self._state.response_ended(turn.response_id, clock.now()))
+        self._busy_until = turn.output.playback.ends_at
+        self._execute(self._state.response_ended(turn.response_id, clock.now(), kept))
+
+    async def _pending_calls(self) -> frozenset[str]:
+        try:
+            return await self._stages.llm.pending_calls()
+        except ParleyError as error:
+            log.warning("function calls not known", extra={"error": str(error)})
+            return frozenset()
 
     async def _append_item(self, message: chat_pb2.Message, client_event_id: str) -> None:
         async with self._item_order:
@@ -363,6 +402,19 @@ class LiveSession:
         self._state.interrupt_response = self._config.turn_detection.interrupt_response
         self._state.create_response = self._config.turn_detection.create_response
         self._state.hold_at_voice = not self._config.turn_detection.echo_guard
+
+
+def no_output(call_id: str) -> chat_pb2.Message:
+    """Stands for the output of a call that the user did not wait for."""
+    text = chat_pb2.ContentPart(text="There is no result yet. It follows when it is there.")
+    return chat_pb2.Message(role=chat_pb2.ROLE_TOOL, tool_call_id=call_id, content=[text])
+
+
+def late_output(output: chat_pb2.Message) -> chat_pb2.Message:
+    """The output of such a call, once it is there."""
+    text = "".join(part.text for part in output.content)
+    news = chat_pb2.ContentPart(text=f"The result of the function call {output.tool_call_id} is there now: {text}")
+    return chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content=[news])
 
 
 def user_message(text: str) -> chat_pb2.Message:

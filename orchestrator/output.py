@@ -37,20 +37,28 @@ class Output:
 
     Args:
         on_first_audio: called once, when the client takes the first audio.
+        on_call: called with the id of each function call that the client is given.
+        busy_until: when the client will have played what came before this response.
     """
 
     def __init__(
-        self, outbox: Outbox, response_id: str, options: OutputOptions, on_first_audio: Callable[[], None]
+        self,
+        outbox: Outbox,
+        response_id: str,
+        options: OutputOptions,
+        on_first_audio: Callable[[], None],
+        on_call: Callable[[str], None],
+        busy_until: float = 0.0,
     ) -> None:
         self.response_id = response_id
         self.item_id = f"{response_id}_item"
-        self.playback = Playback(options.audio_format, paced=options.paced)
+        self.playback = Playback(options.audio_format, paced=options.paced, starts_at=busy_until)
         self._outbox, self._options = outbox, options
-        self._on_first_audio = on_first_audio
+        self._on_first_audio, self._on_call = on_first_audio, on_call
         self._any_audio = False
         self._waiting: list[TextDelta | FunctionCall] = []
         self._sent_text: list[str] = []
-        self._released = False
+        self._released = self._hurried = False
         self._changed = asyncio.Event()
 
     @property
@@ -120,10 +128,17 @@ class Output:
         self.playback.left(end_s, clock.now())
         self._changed.set()
 
+    def hurry(self) -> None:
+        """Do not wait until the client has played all: what follows is to be begun."""
+        self._hurried = True
+        self._changed.set()
+
     async def played_out(self) -> None:
-        """Wait until the client knows all and has played all."""
+        """Wait until the client knows all and has played all; or has taken all, where it is hurried."""
         await self.until_released()
         while self.playback.held or (left_s := self.playback.unplayed_s(clock.now())) > _ALL_PLAYED_S:
+            if self._hurried and self.playback.all_left and not self.playback.held:
+                return
             await self._change(None if self.playback.held else left_s)
 
     def _flush(self) -> None:
@@ -134,6 +149,8 @@ class Output:
         for event in self._waiting:
             if isinstance(event, TextDelta):
                 self._sent_text.append(event.text)
+            else:
+                self._on_call(event.call.id)
             self._outbox.put(event)
         self._waiting.clear()
         for chunk in self.playback.to_send():

@@ -47,11 +47,13 @@ class Playback:
     Args:
         audio_format: of the audio.
         paced: whether the client plays the audio as it comes; otherwise what was sent counts as played.
+        starts_at: when the client will have played what came before.
     """
 
-    def __init__(self, audio_format: AudioFormat, *, paced: bool = True) -> None:
+    def __init__(self, audio_format: AudioFormat, *, paced: bool = True, starts_at: float = 0.0) -> None:
         self._format = audio_format
         self._paced = paced
+        self._starts_at = starts_at
         self._segments: list[_Spoken] = []
         self._runs: list[_Run] = []
         self._kept: deque[Chunk] = deque()
@@ -98,7 +100,7 @@ class Playback:
         if last is not None and last.at + last.end_s - last.offset_s >= now:
             last.end_s = end_s
         else:
-            self._runs.append(_Run(begun_s, now, end_s))
+            self._runs.append(_Run(begun_s, max(now, self._starts_at), end_s))
         self._forget(self.played_s(now))
 
     def played_s(self, now: float) -> float:
@@ -115,6 +117,17 @@ class Playback:
     def unplayed_s(self, now: float) -> float:
         """Seconds of audio received that the client has not played."""
         return self.received_s - self.played_s(now)
+
+    @property
+    def all_left(self) -> bool:
+        """Whether all audio received has left for the client."""
+        return self._left_s >= self.received_s - _ROUNDING_S
+
+    @property
+    def ends_at(self) -> float:
+        """When the client will have played what has left."""
+        run = self._runs[-1] if self._runs else None
+        return self._starts_at if run is None else run.at + run.end_s - run.offset_s
 
     @property
     def held(self) -> bool:

@@ -24,6 +24,10 @@ the user is answered afterwards. A speculation is a response that the client doe
 be the end of the user's turn; the state stays USER_SPEAKING until it is confirmed. A response that was cancelled or
 discarded is still there until it has ended: what comes meanwhile is queued, so that its history is settled first.
 Responses are recognised by their ids, utterances by theirs; what is said of an old one is ignored.
+
+A response that has made function calls is continued by another as soon as it has ended and all outputs are there; where
+they are there earlier, it ends as soon as its audio is sent. Whoever speaks while outputs are missing is answered
+without them (`tool_calls.py`).
 """
 
 from collections import deque
@@ -31,7 +35,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from orchestrator.interruptions import normalized
-from services.common.errors import InvalidArgumentError, OverloadedError
+from orchestrator.tool_calls import Route, ToolCalls
+from services.common.errors import InvalidArgumentError, OverloadedError, ToolOutputPendingError
 
 MAX_QUEUED_TURNS = 4
 MAX_SPECULATIONS = 3
@@ -50,10 +55,13 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class TurnInput:
-    """What a response answers: the user's words, or (None) what the conversation holds already."""
+    """What a response answers: the user's words, or (None) what the conversation holds already, such as outputs of
+    functions (`continues`).
+    """
 
     text: str | None
     language_code: str = ""
+    continues: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,11 +109,35 @@ class CancelResponse:
 
 
 @dataclass(frozen=True)
+class FinishResponse:
+    """Command: what this response has called for is there; end it once it is written and sent."""
+
+    response_id: str
+
+
+@dataclass(frozen=True)
+class AnswerCalls:
+    """Command: tell the model that these calls have no output yet."""
+
+    call_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Prefill:
     """Command: make the model ready for the user's words."""
 
 
-Command = StartResponse | ConfirmResponse | DiscardResponse | HoldResponse | ResumeResponse | CancelResponse | Prefill
+Command = (
+    StartResponse
+    | ConfirmResponse
+    | DiscardResponse
+    | HoldResponse
+    | ResumeResponse
+    | CancelResponse
+    | FinishResponse
+    | AnswerCalls
+    | Prefill
+)
 
 
 @dataclass
@@ -150,6 +182,7 @@ class Session:
     _voice: _Voice | None = None
     _queue: deque[TurnInput] = field(default_factory=deque)
     _guess: TurnInput | None = None
+    calls: ToolCalls = field(default_factory=ToolCalls)
 
     @property
     def state(self) -> State:
@@ -204,7 +237,7 @@ class Session:
         commands = self._interrupt() if words else self._resume()
         if self._running is not None or not text.strip() or not self.speculation or not self.create_response:
             return commands
-        if self._queue or voice.guesses >= MAX_SPECULATIONS:
+        if self._queue or self.calls.pending or voice.guesses >= MAX_SPECULATIONS:
             return commands
         self._guess = TurnInput(text, language_code)
         return commands if self._response is not None else self._speculate(voice)
@@ -243,11 +276,16 @@ class Session:
     # What the client asks for
 
     def response_requested(self, now: float) -> list[Command]:
-        """The client asks for a response to what the conversation holds.
+        """The client asks for a response to what the conversation holds. What continues by itself needs no asking.
 
         Raises:
+            ToolOutputPendingError: calls of functions wait for their outputs.
             OverloadedError: where too many turns wait already.
         """
+        if self.calls.pending:
+            raise ToolOutputPendingError("function calls wait for their outputs", field="response_create")
+        if self._continues():
+            return []
         return [*self._discard(), *self._start(TurnInput(None), now)]
 
     def cancel_requested(self, response_id: str) -> list[Command]:
@@ -275,12 +313,29 @@ class Session:
         if self._response is not None and response_id == self._response.id:
             self._response.audible = True
 
-    def response_ended(self, response_id: str, now: float) -> list[Command]:
-        """A response is over, in whatever way, and its history is settled."""
+    def function_called(self, response_id: str, call_id: str) -> None:
+        """The client has been given a function call."""
+        if self._running is not None and response_id == self._running.id:
+            self.calls.made(call_id)
+
+    def function_output(self, call_id: str, now: float) -> tuple[Route, list[Command]]:
+        """The client gives the output of a call: where it belongs, and what follows."""
+        route = self.calls.output(call_id)
+        running = self._running
+        if route is Route.AFTER_RESPONSE and running is not None and self.calls.all_answered:
+            return route, [FinishResponse(running.id)]
+        if route in (Route.NOW, Route.LATE) and not self.calls.pending:
+            return route, self._continue(now)
+        return route, []
+
+    def response_ended(self, response_id: str, now: float, kept_calls: frozenset[str] = frozenset()) -> list[Command]:
+        """A response is over, in whatever way, and its history is settled: with these of its function calls."""
         if self._response is None or response_id != self._response.id:
             return []
         self._response = None
         self.wake_at = None
+        if self.calls.response_ended(kept_calls) and not self._queue:
+            return self._continue(now)
         if self._queue:
             return self._start(self._queue.popleft(), now)
         if self._guess is not None and self._voice is not None and not self._voice.speaking:
@@ -303,13 +358,26 @@ class Session:
         known = self._response
         return known if known is not None and not known.speculative and not known.ending else None
 
+    def _continues(self) -> bool:
+        """Whether what the conversation holds is being answered already, or will be."""
+        running = self._running
+        return (running is not None and running.input.continues) or any(turn.continues for turn in self._queue)
+
+    def _continue(self, now: float) -> list[Command]:
+        """Answer the outputs of functions."""
+        if not self.create_response or any(turn.continues for turn in self._queue):
+            return []
+        return [*self._discard(), *self._start(TurnInput(None, continues=True), now)]
+
     def _start(self, turn: TurnInput, now: float) -> list[Command]:
         if self._response is not None:
             if len(self._queue) >= MAX_QUEUED_TURNS:
                 raise OverloadedError("too many turns wait for the response that is running", retry_after_s=1.0)
             self._queue.append(turn)
             return []
-        return [self._begin(turn, speculative=False), *self._hold_for_voice(now)]
+        unanswered = self.calls.give_up()
+        commands: list[Command] = [AnswerCalls(unanswered)] if unanswered else []
+        return [*commands, self._begin(turn, speculative=False), *self._hold_for_voice(now)]
 
     def _speculate(self, voice: _Voice) -> list[Command]:
         guess, self._guess = self._guess, None

@@ -61,6 +61,8 @@ class Turn:
 
     Args:
         on_audio: called once, when the client takes the first audio.
+        on_call: called with the id of each function call that the client is given.
+        busy_until: when the client will have played what came before.
     """
 
     def __init__(
@@ -73,14 +75,21 @@ class Turn:
         options: TurnOptions,
         metrics: TurnMetrics,
         on_audio: Callable[[], None] = lambda: None,
+        on_call: Callable[[str], None] = lambda _: None,
+        busy_until: float = 0.0,
     ) -> None:
         self.response_id = response_id
         self._stages, self._config, self._outbox, self._prompt = stages, config, outbox, prompt
         self._options, self._metrics = options, metrics
         self._on_audio = on_audio
         output_options = OutputOptions(config.output_format, options.max_audio_lead_s, options.paced)
-        self.output = Output(outbox, response_id, output_options, self._on_first_audio)
+        self._on_call = on_call
+        self.output = Output(
+            outbox, response_id, output_options, self._on_first_audio, self._on_function_call, busy_until
+        )
+        self.calls: list[str] = []
         self.begun_at = clock.now()
+        self._status = ResponseStatus.COMPLETED
         self._heard: Heard | None = None
         self._reached: dict[str, float] = {}
         self._text: list[str] = []
@@ -96,7 +105,6 @@ class Turn:
 
     async def run(self) -> None:
         """Make the response and settle it. What fails is told to the client, not raised."""
-        status = ResponseStatus.COMPLETED
         error: ParleyError | None = None
         self._work = asyncio.create_task(self._produce())
         if self._cancelled:
@@ -104,23 +112,32 @@ class Turn:
         try:
             await self._work
             if self._completed is not None and self._completed.cut_short:
-                status = ResponseStatus.INCOMPLETE
+                self._status = ResponseStatus.INCOMPLETE
         except asyncio.CancelledError:
-            status = ResponseStatus.CANCELLED
+            self._status = ResponseStatus.CANCELLED
         except ParleyError as failure:
-            status, error = ResponseStatus.FAILED, failure
+            self._status, error = ResponseStatus.FAILED, failure
         except Exception:
             log.exception("response failed", extra={"response_id": self.response_id})
-            status, error = ResponseStatus.FAILED, ParleyError(INTERNAL_MESSAGE)
+            self._status, error = ResponseStatus.FAILED, ParleyError(INTERNAL_MESSAGE)
         if self._discarded:
             await self._vanish()
         else:
-            await self._settle(status, error)
+            await self._settle(error)
 
     def confirm(self, heard: Heard) -> None:
         """The client may have it: it answers the words that were heard so."""
         self._heard = heard
         self.output.release()
+
+    @property
+    def cut(self) -> bool:
+        """Whether it has ended before it was whole."""
+        return self._status not in (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE)
+
+    def finish(self) -> None:
+        """Do not wait until all has been played: what follows is to be begun."""
+        self.output.hurry()
 
     def cancel(self) -> None:
         """Stop the work at every stage; `run` then settles what was heard."""
@@ -188,17 +205,19 @@ class Turn:
         self._reach("first_audio")
         self._on_audio()
 
+    def _on_function_call(self, call_id: str) -> None:
+        self.calls.append(call_id)
+        self._on_call(call_id)
+
     def _reach(self, step: str) -> None:
         self._reached.setdefault(step, clock.now())
 
-    async def _settle(self, status: ResponseStatus, error: ParleyError | None) -> None:
-        transcript = "".join(self._text)
-        whole = status in (ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE)
-        if not whole:
-            transcript = self._heard_text()
+    async def _settle(self, error: ParleyError | None) -> None:
+        status = self._status
+        transcript = self._heard_text() if self.cut else "".join(self._text)
         if self._held_id and self._prompt.conversation_id:
             try:
-                heard_text = None if whole else transcript
+                heard_text = transcript if self.cut else None
                 await self._stages.llm.commit_response(self._prompt.conversation_id, self._held_id, heard_text)
             except ParleyError as failure:
                 log.warning("history not settled", extra={"error": str(failure)})

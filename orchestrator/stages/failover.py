@@ -105,6 +105,14 @@ class FailoverLanguageModel:
         self._remember(messages)
         service.has = self._total
 
+    async def pending_calls(self) -> frozenset[str]:
+        """The function calls of the history that have no output."""
+
+        async def read(service: _Service) -> frozenset[str]:
+            return await service.model.pending_calls(self._conversation_id)
+
+        return (await self._anywhere(read))[1]
+
     async def check_model(self, name: str) -> None:
         """Raise ModelNotFoundError for a name that the first service does not have; empty is its default."""
         await self._services[0].model.check_model(name)
@@ -155,9 +163,10 @@ class FailoverLanguageModel:
         said = "".join(answer.text) if heard_text is None else heard_text
         complete = answer.service.has == self._total
         self._remember(answer.asked)
-        if said or answer.calls:
+        calls = answer.calls if heard_text is None else []  # an answer that was cut has called nothing
+        if said or calls:
             content = [chat_pb2.ContentPart(text=said)] if said else []
-            self._remember((chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, content=content, tool_calls=answer.calls),))
+            self._remember((chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, content=content, tool_calls=calls),))
         try:
             await answer.service.model.commit_response(conversation_id, response_id, heard_text)
         except (*_ELSEWHERE, ConversationNotFoundError) as error:

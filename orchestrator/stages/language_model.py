@@ -118,6 +118,13 @@ class LanguageModel:
             response = await self._conversations.GetConversation(request, metadata=id_metadata())
         return tuple(response.conversation.messages)
 
+    async def pending_calls(self, conversation_id: str) -> frozenset[str]:
+        """The function calls of the history that have no output."""
+        request = conversation_service_pb2.GetConversationRequest(conversation_id=conversation_id)
+        with explained(NAME):
+            response = await self._conversations.GetConversation(request, metadata=id_metadata())
+        return frozenset(response.conversation.pending_tool_call_ids)
+
     async def append_messages(self, conversation_id: str, messages: tuple[chat_pb2.Message, ...]) -> None:
         """Add messages to the history without generating."""
         request = conversation_service_pb2.AppendMessagesRequest(conversation_id=conversation_id, messages=messages)

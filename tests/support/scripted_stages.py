@@ -39,6 +39,8 @@ class ScriptedLlm:
     commits: list[tuple[str, str, str | None]] = field(default_factory=list)
     discards: list[str] = field(default_factory=list)
     prefills: int = 0
+    pending: frozenset[str] = frozenset()
+    """Calls that the history keeps of a response that was cut."""
     items: list[chat_pb2.Message] = field(default_factory=list)
     closed: int = 0
 
@@ -70,6 +72,9 @@ class ScriptedLlm:
 
     async def discard_response(self, conversation_id: str, response_id: str) -> None:
         self.discards.append(response_id)
+
+    async def pending_calls(self) -> frozenset[str]:
+        return self.pending
 
     async def prefill(self, conversation_id: str) -> int:
         self.prefills += 1

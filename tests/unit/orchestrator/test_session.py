@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from orchestrator.session import (
     MAX_QUEUED_TURNS,
     MAX_SPECULATIONS,
+    AnswerCalls,
     CancelResponse,
     Command,
     ConfirmResponse,
     DiscardResponse,
+    FinishResponse,
     HoldResponse,
     Prefill,
     ResumeResponse,
@@ -21,7 +23,8 @@ from orchestrator.session import (
     State,
     TurnInput,
 )
-from services.common.errors import InvalidArgumentError, OverloadedError
+from orchestrator.tool_calls import Route
+from services.common.errors import InvalidArgumentError, OverloadedError, ToolOutputPendingError
 
 
 def session(**changes: Any) -> Session:
@@ -328,12 +331,119 @@ def test_abandoning_stops_what_runs_and_answers_nothing_that_waits(make: Any) ->
     assert say(s, "two", "w") == []
 
 
+# Functions
+
+
+def calling(*call_ids: str, **changes: Any) -> Session:
+    """A session whose response `r_1` has called functions."""
+    s = speaking(**changes)
+    for call_id in call_ids:
+        s.function_called("r_1", call_id)
+    return s
+
+
+CONTINUED = TurnInput(None, continues=True)
+
+
+def test_the_turn_continues_when_all_outputs_are_there() -> None:
+    s = calling("a", "b")
+    assert s.response_ended("r_1", 1.0, frozenset("ab")) == []
+    assert s.function_output("a", 2.0) == (Route.NOW, [])
+    assert s.function_output("b", 3.0) == (Route.NOW, [StartResponse("r_2", CONTINUED)])
+
+
+def test_a_response_whose_outputs_are_there_does_not_wait_until_it_is_played() -> None:
+    s = calling("a", "b")
+    assert s.function_output("a", 1.0) == (Route.AFTER_RESPONSE, [])
+    assert s.function_output("b", 1.1) == (Route.AFTER_RESPONSE, [FinishResponse("r_1")])
+    assert s.response_ended("r_1", 1.2, frozenset("ab")) == [StartResponse("r_2", CONTINUED)]
+
+
+def test_an_output_before_and_one_after_the_end() -> None:
+    s = calling("a", "b")
+    s.function_output("a", 1.0)
+    assert s.response_ended("r_1", 1.2, frozenset("ab")) == []
+    assert s.function_output("b", 3.0) == (Route.NOW, [StartResponse("r_2", CONTINUED)])
+
+
+def test_who_speaks_meanwhile_is_answered_and_hears_of_the_output_later() -> None:
+    s = calling("a")
+    s.response_ended("r_1", 1.0, frozenset("a"))
+    assert say(s, "and what else?", "v", 2.0) == [
+        AnswerCalls(("a",)),
+        StartResponse("r_2", TurnInput("and what else?", "en")),
+    ]
+    assert s.function_output("a", 3.0) == (Route.LATE, [])
+    assert s.response_ended("r_2", 4.0) == [StartResponse("r_3", CONTINUED)]
+
+
+def test_nothing_is_begun_at_a_pause_while_an_output_is_missing() -> None:
+    s = calling("a")
+    s.response_ended("r_1", 1.0, frozenset("a"))
+    s.speech_started("v", 2.0)
+    s.speech_paused("v")
+    assert s.pause_transcribed("v", "well", "en", words=True) == []
+
+
+def test_calls_of_a_response_that_was_cut_off_are_void() -> None:
+    s = calling("a")
+    s.speech_started("v", 1.0)
+    assert s.words_heard("v", words=True) == [CancelResponse("r_1")]
+    assert s.response_ended("r_1", 1.1, frozenset()) == []
+    assert s.function_output("a", 2.0) == (Route.VOID, [])
+
+
+def test_calls_that_the_history_kept_of_it_are_not() -> None:
+    s = calling("a")
+    s.speech_started("v", 1.0)
+    s.words_heard("v", words=True)
+    s.transcript_completed("v", "stop", "en", 1.05)
+    answered = s.response_ended("r_1", 1.1, frozenset("a"))
+    assert answered == [AnswerCalls(("a",)), StartResponse("r_2", TurnInput("stop", "en"))]
+
+
+def test_edge_13_the_output_of_an_unknown_call_is_for_the_history_to_judge() -> None:
+    assert session().function_output("x", 0.0) == (Route.UNKNOWN, [])
+
+
+def test_edge_13_an_output_that_comes_twice_continues_once() -> None:
+    s = calling("a")
+    s.response_ended("r_1", 1.0, frozenset("a"))
+    s.function_output("a", 2.0)
+    assert s.function_output("a", 2.1) == (Route.UNKNOWN, [])
+
+
+def test_a_client_that_asks_for_what_continues_by_itself_gets_one_response() -> None:
+    s = calling("a")
+    s.response_ended("r_1", 1.0, frozenset("a"))
+    with pytest.raises(ToolOutputPendingError):
+        s.response_requested(1.5)
+    s.function_output("a", 2.0)
+    assert s.response_requested(2.0) == []
+    assert s.response_ended("r_2", 3.0) == []
+
+
+def test_calls_that_an_earlier_session_left_are_waited_for() -> None:
+    s = session()
+    s.calls.restored(("a",))
+    assert s.function_output("a", 0.0) == (Route.NOW, [StartResponse("r_1", CONTINUED)])
+
+
+def test_a_client_that_asks_for_responses_itself_asks_for_this_one_too() -> None:
+    s = session(create_response=False)
+    s.response_requested(0.0)
+    s.function_called("r_1", "a")
+    s.response_ended("r_1", 1.0, frozenset("a"))
+    assert s.function_output("a", 2.0) == (Route.NOW, [])
+    assert s.response_requested(2.0) == [StartResponse("r_2", TurnInput(None))]
+
+
 # Whatever happens
 
 EVENTS = (
     *("start", "pause", "pause text", "pause silence", "resume", "stop", "interim", "interim mm-hm"),
     *("final same", "final other", "final silence", "final mm-hm", "lost"),
-    *("request", "cancel", "audio", "end", "time"),
+    *("request", "cancel", "audio", "end", "time", "call", "output"),
 )
 
 
@@ -344,6 +454,7 @@ class World:
         self.s = machine
         self.now = 0.0
         self.utterance = 0
+        self.calls = 0
         self.running: dict[str, str] = {}
         self.held: set[str] = set()
         self.started: list[str] = []
@@ -379,6 +490,11 @@ class World:
             s.audio_started(next(iter(self.running)))
         elif event == "end" and self.running:
             self.end()
+        elif event == "call" and self.running:
+            self.calls += 1
+            s.function_called(next(iter(self.running)), f"c{self.calls}")
+        elif event == "output":
+            self.obey(s.function_output(f"c{self.calls}", self.now)[1])
         elif event == "time" and s.wake_at is not None:
             self.now = s.wake_at
             self.obey(s.time_passed(self.now))
@@ -387,7 +503,8 @@ class World:
         ended = next(iter(self.running))
         del self.running[ended]
         self.held.discard(ended)
-        self.obey(self.s.response_ended(ended, self.now))
+        kept = frozenset({f"c{self.calls}"}) if self.calls % 2 else frozenset[str]()
+        self.obey(self.s.response_ended(ended, self.now, kept))
 
     def obey(self, commands: list[Command]) -> None:
         for command in commands:
@@ -410,6 +527,8 @@ class World:
                     assert self.running[response_id] == "known"
                     assert response_id not in self.held
                     self.held.add(response_id)
+                case FinishResponse(response_id):
+                    assert self.running[response_id] == "known"
                 case ResumeResponse(response_id):
                     assert self.running[response_id] == "known"
                     self.held.remove(response_id)
@@ -431,7 +550,7 @@ def test_whatever_the_order_of_events_no_response_is_lost_doubled_or_left_held(
     for event in events:
         try:
             world.play(event)
-        except (InvalidArgumentError, OverloadedError):
+        except (InvalidArgumentError, OverloadedError, ToolOutputPendingError):
             continue
     # The user falls silent: everything ends, and the machine is back where it began.
     world.play("final silence")
@@ -448,7 +567,7 @@ def test_after_any_history_the_next_words_are_answered_or_refused(events: list[s
     for event in events:
         try:
             world.play(event)
-        except (InvalidArgumentError, OverloadedError):
+        except (InvalidArgumentError, OverloadedError, ToolOutputPendingError):
             continue
     before = len(world.started)
     world.play("start")

@@ -363,7 +363,10 @@ Global___InputAudioBufferClear: _TypeAlias = InputAudioBufferClear  # noqa: Y015
 @_typing.final
 class ConversationItemCreate(_message.Message):
     """ConversationItemCreate is conversation.item.create: text, an image or a
-    tool's output.
+    tool's output. With the outputs of all calls the turn continues by itself: no
+    response_create is needed. The output of a call of a response that the user
+    cut off is ignored; one that comes after the user has said something else is
+    told to the model as news.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
