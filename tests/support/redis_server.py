@@ -13,13 +13,18 @@ missing = shutil.which("redis-server") is None
 needs_redis = pytest.mark.skipif(missing, reason="the program redis-server is not installed")
 
 
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 class RedisServer:
     """Keeps nothing on disk: what it held is gone when it starts again."""
 
     def __init__(self, *flags: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.address = f"redis://127.0.0.1:{self.port}/0"
         self._flags = flags
         self._process: asyncio.subprocess.Process | None = None

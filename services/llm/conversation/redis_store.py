@@ -83,8 +83,10 @@ class RedisStore(ConversationStore):
             problem = f"the Redis server at {shown} refuses the password"
         except ResponseError:
             problem = f"the Redis server at {shown} does not let this user write"
-        except (RedisError, OSError):
+        except (RedisError, OSError) as error:
             problem = f"no Redis server answers at {shown}; start it, or correct the address"
+            if "certificate" in str(error).lower():
+                problem = f"the certificate of {shown} is not trusted; name its authority with ?ssl_ca_certs=FILE"
         except (ValueError, TypeError):
             problem = f"{shown} is no address of a Redis server"
         if problem:

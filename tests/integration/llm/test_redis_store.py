@@ -1,6 +1,8 @@
 """What is special to the Redis store: what it cannot read, whom it lets in, how it connects."""
 
+import asyncio
 import pickle
+import shutil
 from collections.abc import AsyncIterator
 
 import orjson
@@ -13,7 +15,7 @@ from services.llm.conversation.codec import FORMAT, dump
 from services.llm.conversation.conversation import Conversation, ConversationConfig
 from services.llm.conversation.redis_store import RedisStore
 from services.llm.domain import Message, Role, TextPart
-from tests.support.redis_server import RedisServer, needs_redis, redis_server
+from tests.support.redis_server import RedisServer, free_port, needs_redis, redis_server
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_redis]
 
@@ -180,3 +182,29 @@ async def test_a_unix_socket_will_do(tmp_path_factory: pytest.TempPathFactory) -
         assert await store.create(conversation("hi"))
         assert await store.get("a") == conversation("hi")
         await store.aclose()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the program openssl is not installed")
+async def test_tls_with_an_authority_that_the_address_names(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
+    command = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *names)
+    making = await asyncio.create_subprocess_exec(
+        *(*command, "-keyout", str(key), "-out", str(certificate)), stderr=asyncio.subprocess.DEVNULL
+    )
+    assert await making.wait() == 0
+    port = free_port()
+    tls = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    async with redis_server(*tls, "--tls-auth-clients", "no"):
+        store = RedisStore(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}", 100.0, 10)
+        await store.open()
+        assert await store.create(conversation("hi"))
+        await store.aclose()
+        for query, problem in {
+            "": "is not trusted; name its authority",
+            f"?ssl_ca_certs={folder / 'other.pem'}": "correct the address",
+        }.items():
+            with pytest.raises(StartupError, match=problem) as caught:
+                await RedisStore(f"rediss://127.0.0.1:{port}/0{query}", 100.0, 10).open()
+            assert str(folder) not in str(caught.value)
