@@ -54,6 +54,7 @@ bench: install ## measure: voice to voice, overhead, memory; results in benchmar
 	$(BIN)/python -m benchmarks.voice_to_voice
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.compaction
 
 clean: ## remove the virtual environment and what was built
 	rm -rf $(VENV) build out *.egg-info

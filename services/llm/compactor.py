@@ -15,7 +15,14 @@ from services.llm.backends.base import Backend
 from services.llm.conversation.compaction import plan
 from services.llm.conversation.conversation import Conversation
 from services.llm.conversation.conversations import Conversations, new_id
-from services.llm.conversation.summary import MAX_TOKENS, MAX_TOKENS_ELSEWHERE, parse, request
+from services.llm.conversation.summary import (
+    LONGEST_LEAD_IN,
+    MAX_TOKENS,
+    MAX_TOKENS_ELSEWHERE,
+    check_beginning,
+    parse,
+    request,
+)
 from services.llm.domain import FinishReason, GenerationRequest
 from services.llm.idle import Idle
 from services.llm.metrics import CompactionMetrics
@@ -135,14 +142,16 @@ class Compactor:
 
     async def _generate(self, asked: GenerationRequest) -> tuple[str, bool]:
         """The model's answer without its thinking, and whether it ended at the limit of tokens."""
-        turn = Turn(None)
+        turn, undecided = Turn(None), True
         async with contextlib.aclosing(self._backend.generate(asked)) as events:
             async for event in events:
                 turn.feed(event)
+                if undecided and len(beginning := _text(turn)) > LONGEST_LEAD_IN:
+                    undecided = False
+                    check_beginning(beginning)
         if turn.finished is None:
             raise UpstreamError("the model's answer broke off")
-        text = "".join(message.text for message in turn.answer())
-        return text, turn.finished.reason is FinishReason.LENGTH
+        return _text(turn), turn.finished.reason is FinishReason.LENGTH
 
     def _back_off(self, conversation_id: str, error: Exception) -> None:
         known = self._failures.pop(conversation_id, None)
@@ -162,3 +171,7 @@ class Compactor:
             },
             exc_info=None if expected else error,
         )
+
+
+def _text(turn: Turn) -> str:
+    return "".join(message.text for message in turn.answer())

@@ -35,6 +35,9 @@ _STRICT = re.compile(r"\s*<summary>([^<>]*)</summary>\s*")
 _TAGGED = re.compile(r"<\s*summary\b[^>]*>(.*?)(?:<\s*/\s*summary\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _ONLY_CLOSED = re.compile(r"\A(.*?)<\s*/\s*summary\s*>", re.IGNORECASE | re.DOTALL)
 _HEADED = re.compile(r"\A[\s#*_]*(?:new )?(?:summary|memory)[\s*_]*:[\s*_]*(.+)\Z", re.IGNORECASE | re.DOTALL)
+_BEGUN = re.compile(r"<\s*summary\b|\"summary\"|\A[\s#*_]*(?:new )?(?:summary|memory)[\s*_]*:", re.IGNORECASE)
+LONGEST_LEAD_IN = 300
+"""Characters before the summary begins."""
 _FENCE = re.compile(r"\A\s*```\w*\n(.*?)(?:\n```\s*)?\Z", re.DOTALL)
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _SENTENCE_END = re.compile(r".*[.!?。！？।؟](?=\s|$|[^\x00-\x7f])", re.DOTALL)
@@ -97,6 +100,16 @@ def parse(answer: str, *, cut_short: bool = False) -> str:
     if len(text) > _LONGEST_SUMMARY or _repeats_itself(text):
         raise UpstreamError("the model's summary is of no use")
     return text
+
+
+def check_beginning(beginning: str) -> None:
+    """Check that an answer with this beginning, longer than `LONGEST_LEAD_IN`, may hold a summary.
+
+    Raises:
+        UpstreamError: it need not be waited for.
+    """
+    if _BEGUN.search(beginning) is None:
+        raise UpstreamError("the model gives no summary")
 
 
 def _lenient(answer: str) -> str | None:

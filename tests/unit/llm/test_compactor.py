@@ -208,6 +208,13 @@ async def test_a_summary_gives_way_to_a_turn_and_begins_anew_after_it(stage: Sta
     assert stage.ended("failed") == 0
 
 
+async def test_an_answer_that_will_be_no_summary_is_not_waited_for(stage: Stage) -> None:
+    stage.backend.script = [TextDelta("User: hello. " * 30), asyncio.Event()]
+    await stage.conversation()
+    await stage.compactor.settled()
+    assert (stage.ended("failed"), stage.backend.closed) == (1, 1)
+
+
 async def test_a_long_answer_is_used_up_to_its_last_whole_sentence(stage: Stage) -> None:
     stage.backend.script = [TextDelta("<summary>They met. They a"), Finished(FinishReason.LENGTH)]
     ident = await stage.conversation()

@@ -4,7 +4,7 @@ import pytest
 
 from services.common.errors import UpstreamError
 from services.llm.conversation.compaction import Plan
-from services.llm.conversation.summary import MAX_TRANSCRIPT_CHARS, parse, request, transcript
+from services.llm.conversation.summary import MAX_TRANSCRIPT_CHARS, check_beginning, parse, request, transcript
 from services.llm.domain import Message, Role, TextPart, ToolCall
 
 SUMMARY = "Ada wants to fly to Oslo on May 3. She prefers mornings."
@@ -50,6 +50,14 @@ def test_a_summary_is_found_in_what_models_make_of_the_format(answer: str) -> No
 def test_edge_27_nonsense_is_no_summary(answer: str) -> None:
     with pytest.raises(UpstreamError):
         parse(answer)
+
+
+def test_an_answer_that_does_not_come_to_the_point_is_given_up() -> None:
+    for beginning in ("User: hello. " * 30, "It is only much later that it says </summary>, " * 10):
+        with pytest.raises(UpstreamError):
+            check_beginning(beginning)
+    for lead_in in ("Let me see. " * 10 + "<summary>", "**Summary:** ", '```json\n{"summary": "'):
+        check_beginning(lead_in + "word " * 100)
 
 
 def test_a_summary_cut_at_the_limit_of_tokens_ends_with_its_last_whole_sentence() -> None:
