@@ -1,27 +1,27 @@
 """What Parley itself adds: final transcript to first audio frame, with scripted stages, beside a bare gRPC chain.
 
-All stages are fake and without delay, but for the language model: 50 ms to the first token and 5 ms a token. The floor
-is when that model has said its first sentence. Every session is open before the clock starts; then each says one manual
-turn, all at once. The bare chain (benchmarks/bare_chain.py) does the same with raw bytes and no product.
+`--part turns`: all stages are fake and without delay, but for the language model: 50 ms to the first token and 5 ms a
+token. The floor is when that model has said its first sentence. Every session is open before the clock starts; then
+each says one manual turn, all at once. `--part live`: sessions that are only listened to, 20 ms frames at the speed of
+speech. The bare chain (benchmarks/bare_chain.py) does the same with raw bytes and no product. Both are measured in turn
+in one run, by a client in a process of its own (benchmarks/load_client.py); CPU is what the operating system charges to
+each process.
 
-    python -m benchmarks.overhead [--sessions 1 16 64] [--turns 20]
+    python -m benchmarks.overhead [--part turns live] [--sessions 1 16 64] [--turns 20] [--listening 100 300]
 """
 
 import argparse
 import asyncio
 import contextlib
+import json
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
-import grpc
-from parley.agent.v1 import agent_service_pb2 as pb
-from parley.agent.v1 import agent_service_pb2_grpc
-from parley.common.v1 import audio_pb2
+import psutil
 
-from benchmarks.bare_chain import CONVERSE
-from benchmarks.report import milliseconds, save, show
+from benchmarks.report import load, milliseconds, save, show
 from tests.support.servers import ROOT, running
 
 FIRST_TOKEN_MS, TOKEN_MS = 50, 5
@@ -29,132 +29,190 @@ ANSWER = "This is a fake answer of ten words for measuring. And here is a second
 SENTENCE_TOKENS = 10
 """Words up to the first full stop; the fake model's tokens are words."""
 FLOOR_S = (FIRST_TOKEN_MS + (SENTENCE_TOKENS - 1) * TOKEN_MS) / 1000
-AUDIO = bytes(3200)
-"""A tenth of a second in the session's input format."""
+LATE_S = 0.1
+"""An answer to a listening session that takes longer is late."""
+_LINE_BYTES = 1 << 24
 
-Turn = Callable[[], Awaitable[float]]
-"""Says one turn; returns the seconds from the end of the user's turn to the first audio."""
+
+@dataclass(frozen=True)
+class Chain:
+    """Servers that run: the address of the last, and the processes by name; the last of them is the orchestrator."""
+
+    address: str
+    processes: dict[str, psutil.Process]
+
+    def cpu_s(self) -> dict[str, float]:
+        """Processor seconds of each so far."""
+        return {name: sum(process.cpu_times()[:2]) for name, process in self.processes.items()}
+
+    def resident_kb(self) -> float:
+        """Memory of the orchestrator."""
+        return float(list(self.processes.values())[-1].memory_info().rss / 1e3)
 
 
 @contextlib.asynccontextmanager
-async def bare_chain() -> AsyncIterator[str]:
-    """The three servers of the bare chain; yields the address of the last."""
+async def bare_chain() -> AsyncIterator[Chain]:
+    """The four servers of the bare chain."""
     async with contextlib.AsyncExitStack() as stack:
-        llm = await stack.enter_async_context(_bare("llm", str(FIRST_TOKEN_MS), str(TOKEN_MS), str(SENTENCE_TOKENS)))
-        tts = await stack.enter_async_context(_bare("tts"))
-        yield f"127.0.0.1:{await stack.enter_async_context(_bare('chain', llm, tts))}"
+        processes: dict[str, psutil.Process] = {}
+
+        async def serve(role: str, *arguments: str) -> str:
+            process = await stack.enter_async_context(_process("benchmarks.bare_chain", role, *arguments))
+            processes[role] = psutil.Process(process.pid)
+            assert process.stdout is not None
+            return (await process.stdout.readline()).decode().strip()
+
+        stt = await serve("stt")
+        llm = await serve("llm", str(FIRST_TOKEN_MS), str(TOKEN_MS), str(SENTENCE_TOKENS))
+        tts = await serve("tts")
+        yield Chain(f"127.0.0.1:{await serve('chain', llm, tts, stt)}", processes)
 
 
 @contextlib.asynccontextmanager
-async def _bare(*arguments: str) -> AsyncIterator[str]:
+async def parley() -> AsyncIterator[Chain]:
+    """Parley on its fakes."""
+    flags = {
+        "stt": ("--stt", "fake"),
+        "llm": (
+            *("--llm_backend", "fake", "--fake_answer", ANSWER),
+            *("--fake_first_token_ms", str(FIRST_TOKEN_MS), "--fake_token_ms", str(TOKEN_MS)),
+        ),
+        "tts": ("--tts", "fake", "--fake_tts_ms_per_character", "2"),
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        servers = {name: await stack.enter_async_context(running(name, *flags[name])) for name in flags}
+        targets = (f"--{name}_target={server.address}" for name, server in servers.items())
+        servers["orchestrator"] = await stack.enter_async_context(running("orchestrator", *targets))
+        processes = {name: psutil.Process(server.pid) for name, server in servers.items()}
+        yield Chain(servers["orchestrator"].address, processes)
+
+
+@contextlib.asynccontextmanager
+async def client(*arguments: str) -> AsyncIterator[Callable[[], Awaitable[dict[str, Any]]]]:
+    """The load client with its sessions open; yields what runs one measurement and returns its result."""
+    async with _process("benchmarks.load_client", *arguments) as process:
+        reader, writer = process.stdout, process.stdin
+        assert reader is not None
+        assert writer is not None
+
+        async def line() -> str:
+            if not (answer := (await reader.readline()).decode().strip()):
+                raise RuntimeError("the load client has ended")
+            return answer
+
+        async def measure() -> dict[str, Any]:
+            writer.write(b"go\n")
+            return dict(json.loads(await line()))
+
+        assert await line() == "ready"
+        yield measure
+
+
+@contextlib.asynccontextmanager
+async def _process(module: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.bare_chain", *arguments), stdout=asyncio.subprocess.PIPE, cwd=ROOT
+        *(sys.executable, "-m", module, *arguments), stdin=pipe, stdout=pipe, cwd=ROOT, limit=_LINE_BYTES
     )
-    assert process.stdout is not None
     try:
-        yield (await process.stdout.readline()).decode().strip()
+        yield process
     finally:
         process.terminate()
-        await process.wait()
+        await process.communicate()
 
 
-@contextlib.asynccontextmanager
-async def parley() -> AsyncIterator[str]:
-    """Parley on its fakes; yields the orchestrator's address."""
-    async with contextlib.AsyncExitStack() as stack:
-        addresses = {}
-        for name, flags in {
-            "stt": ("--stt", "fake"),
-            "llm": (
-                *("--llm_backend", "fake", "--fake_answer", ANSWER),
-                *("--fake_first_token_ms", str(FIRST_TOKEN_MS), "--fake_token_ms", str(TOKEN_MS)),
-            ),
-            "tts": ("--tts", "fake", "--fake_tts_ms_per_character", "2"),
-        }.items():
-            addresses[name] = (await stack.enter_async_context(running(name, *flags))).address
-        targets = (f"--{name}_target={address}" for name, address in addresses.items())
-        yield (await stack.enter_async_context(running("orchestrator", *targets))).address
+@dataclass(frozen=True)
+class Measured:
+    """One measurement: what the client saw, and for each process its CPU seconds; `memory_kb` is a session's."""
+
+    result: dict[str, Any]
+    cpu_s: dict[str, float]
+    memory_kb: float
 
 
-@contextlib.asynccontextmanager
-async def bare_session(channel: grpc.aio.Channel) -> AsyncIterator[Turn]:
-    """A client of the bare chain."""
-    call: Any = channel.stream_stream(CONVERSE)()
-
-    async def turn() -> float:
-        begun = time.monotonic()
-        await call.write(b"go")
-        while len(await call.read()) < 100:
-            continue
-        return time.monotonic() - begun
-
-    try:
-        yield turn
-    finally:
-        call.cancel()
+async def measure(chain: Any, name: str, what: str, sessions: int, count: int) -> Measured:
+    """Start a chain, open the sessions, warm up once, and measure once more."""
+    async with chain() as servers:
+        empty_kb = servers.resident_kb()
+        async with client(what, name, servers.address, str(sessions), str(count)) as run:
+            await run()
+            before = servers.cpu_s()
+            result = await run()
+            spent = {process: after - before[process] for process, after in servers.cpu_s().items()}
+            spent["client"] = result["client_cpu_s"]
+            return Measured(result, spent, round((servers.resident_kb() - empty_kb) / sessions))
 
 
-@contextlib.asynccontextmanager
-async def parley_session(channel: grpc.aio.Channel) -> AsyncIterator[Turn]:
-    """A client of Parley that ends its turns itself."""
-    call: Any = agent_service_pb2_grpc.VoiceAgentServiceStub(channel).Converse()
-    detection = pb.TurnDetection(mode=pb.TurnDetection.MODE_MANUAL)
-    speech = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=16_000)
-    config = pb.SessionConfig(turn_detection=detection, input_audio_format=speech)
-
-    async def until(*kinds: str) -> str:
-        while (kind := (await call.read()).WhichOneof("event")) not in kinds:
-            if kind == "error":
-                raise RuntimeError("the turn failed")
-        return str(kind)
-
-    async def turn() -> float:
-        """From the commit: the fake recogniser answers it at once, so that its two hops count as overhead too."""
-        await call.write(pb.ConverseRequest(input_audio_buffer_append=pb.InputAudioBufferAppend(audio=AUDIO)))
-        begun = time.monotonic()
-        await call.write(pb.ConverseRequest(input_audio_buffer_commit=pb.InputAudioBufferCommit()))
-        await until("response_output_audio_delta")
-        spent = time.monotonic() - begun
-        await until("response_done")
-        return spent
-
-    try:
-        await call.write(pb.ConverseRequest(session_update=pb.SessionUpdate(session=config)))
-        await until("session_created")
-        yield turn
-    finally:
-        call.cancel()
+CHAINS = (("bare", bare_chain), ("parley", parley))
 
 
-async def measure(chain: Any, session: Any, sessions: int, turns: int) -> list[float]:
-    """Seconds of each turn of sessions that speak at the same moment, `turns` times after a warm-up."""
-    async with chain() as address, grpc.aio.insecure_channel(address) as channel, contextlib.AsyncExitStack() as stack:
-        speakers = [await stack.enter_async_context(session(channel)) for _ in range(sessions)]
-        spent: list[float] = []
-        for number in range(turns + 1):
-            times = await asyncio.gather(*(turn() for turn in speakers))
-            spent += times if number else []
-        return spent
+async def turns_part(sessions_at_once: list[int], turns: int) -> dict[str, Any]:
+    """Latency, CPU for a turn and memory of a session, at each number of sessions."""
+    rows, costs, figures = [], [], []
+    for sessions in sessions_at_once:
+        added: dict[str, dict[str, float]] = {}
+        cpu: dict[str, dict[str, float]] = {}
+        for name, chain in CHAINS:
+            measured = await measure(chain, name, "turns", sessions, turns)
+            added[name] = milliseconds([seconds - FLOOR_S for seconds in measured.result["spent_s"]])
+            cpu[name] = {who: round(s / sessions / turns * 1000, 2) for who, s in measured.cpu_s.items()}
+            memory_kb = measured.memory_kb
+            costs.append([f"{sessions}, {name}", *list(cpu[name].values()), sum(cpu[name].values())])
+        ratio = round(added["parley"]["median"] / added["bare"]["median"], 2)
+        figures.append(
+            {"sessions": sessions, "added_ms": added, "ratio": ratio, "cpu_ms": cpu, "session_kb": memory_kb}
+        )
+        rows.append([sessions, *(added[n][k] for n in ("bare", "parley") for k in ("median", "p90")), ratio, memory_kb])
+    columns = ["sessions at once", "bare median", "bare p90", "Parley median", "Parley p90", "ratio", "KB a session"]
+    show(f"Added to the floor of {FLOOR_S * 1000:.0f} ms, in ms", columns, rows)
+    show("CPU for a turn, in ms", ["sessions", "STT", "LLM", "TTS", "orchestrator", "client", "all"], costs)
+    return {"floor_ms": FLOOR_S * 1000, "turns": turns, "figures": figures}
+
+
+async def live_part(listening: list[int], seconds: int) -> dict[str, Any]:
+    """CPU for a second of a listening session, and whether answers came late."""
+    rows, figures = [], []
+    for sessions in listening:
+        per_second: dict[str, float] = {}
+        for name, chain in CHAINS:
+            measured = await measure(chain, name, "listen", sessions, seconds)
+            cpu = {who: round(s / sessions / seconds * 1000, 2) for who, s in measured.cpu_s.items()}
+            per_second[name] = cpu["chain" if name == "bare" else "orchestrator"]
+            answered_s = measured.result["answered_s"]
+            answers = milliseconds(answered_s)
+            late = sum(span > LATE_S for span in answered_s)
+            figure = {"sessions": sessions, "chain": name, "cpu_ms_per_second": cpu, "answer_ms": answers}
+            figure |= {"answers": len(answered_s), "late": late, "session_kb": measured.memory_kb}
+            figure["client_behind_ms"] = round(measured.result["client_behind_s"] * 1000, 1)
+            figures.append(figure)
+            rows.append(
+                [
+                    *(f"{sessions}, {name}", f"{per_second[name]:.2f}", f"{cpu['stt']:.2f}", f"{cpu['client']:.2f}"),
+                    *(answers["median"], answers["p90"], answers["max"], f"{late} of {len(answered_s)}"),
+                ]
+            )
+        rows[-1].append(f"{per_second['parley'] / per_second['bare']:.2f}")
+        rows[-2].append("")
+    columns = ["listening", "orchestrator", "STT", "client", "answer median", "p90", "max", "late", "ratio"]
+    show("CPU for a second of a listening session, and its answers, in ms", columns, rows)
+    return {"seconds": seconds, "late_after_ms": LATE_S * 1000, "figures": figures}
 
 
 async def main() -> None:
-    """Measure both chains at each number of sessions, and write the table."""
+    """Measure the parts asked for; the results of the others stay as they are."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", nargs="+", choices=["turns", "live"], default=["turns", "live"])
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--turns", type=int, default=20)
+    parser.add_argument("--listening", type=int, nargs="+", default=[100, 300])
+    parser.add_argument("--seconds", type=int, default=10)
     args = parser.parse_args()
-    rows, result = [], []
-    for sessions in args.sessions:
-        figures = {}
-        for name, chain, session in (("bare", bare_chain, bare_session), ("parley", parley, parley_session)):
-            spent = await measure(chain, session, sessions, args.turns)
-            figures[name] = milliseconds([seconds - FLOOR_S for seconds in spent])
-        ratio = round(figures["parley"]["median"] / figures["bare"]["median"], 2)
-        result.append({"sessions": sessions, "added_ms": figures, "ratio": ratio})
-        rows.append([sessions, *(figures[n][k] for n in ("bare", "parley") for k in ("median", "p90")), ratio])
-    columns = ["sessions at once", "bare median", "bare p90", "Parley median", "Parley p90", "ratio"]
-    show(f"Added to the floor of {FLOOR_S * 1000:.0f} ms, in ms", columns, rows)
-    save("overhead", {"floor_ms": FLOOR_S * 1000, "turns": args.turns, "figures": result})
+    results = load("overhead")
+    if "turns" in args.part:
+        results["turns"] = await turns_part(args.sessions, args.turns)
+    if "live" in args.part:
+        results["live"] = await live_part(args.listening, args.seconds)
+    save("overhead", {part: results[part] for part in ("turns", "live") if part in results})
 
 
 if __name__ == "__main__":

@@ -36,6 +36,12 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -
     Console(width=110).print(table)
 
 
+def load(name: str) -> dict[str, Any]:
+    """What was saved under a name; empty where nothing was."""
+    path = RESULTS / f"{name}.json"
+    return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+
+
 def save(name: str, result: Mapping[str, Any]) -> None:
     """Write benchmarks/results/NAME.json, with the machine it was measured on."""
     machine = {

@@ -1,0 +1,174 @@
+"""The client of `benchmarks/overhead.py`, in a process of its own so that it takes no time from what is measured.
+
+`python -m benchmarks.load_client turns|listen bare|parley ADDRESS SESSIONS COUNT` opens the sessions and prints
+"ready"; then, at each line on its standard input, it speaks COUNT turns (or sends audio for COUNT seconds) on all of
+them and prints what it measured as a line of JSON.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from parley.agent.v1 import agent_service_pb2 as pb
+from parley.common.v1 import audio_pb2
+
+from benchmarks.bare_chain import CONVERSE, LISTEN, QUESTION
+
+_CONVERSE = "/parley.agent.v1.VoiceAgentService/Converse"
+_AUDIO = bytes(3200)
+"""A tenth of a second in the session's input format."""
+_FRAME_S = 0.02
+_FRAME = bytes(640)
+_COMMIT_EVERY = 100
+"""Frames after which a listening session ends its turn, each at another time: how late the answer comes tells how far
+behind the chain is.
+"""
+
+Turn = Callable[[], Awaitable[float]]
+"""Says one turn; returns the seconds from the end of the user's turn to the first audio."""
+
+
+@contextlib.asynccontextmanager
+async def bare_session(channel: grpc.aio.Channel) -> AsyncIterator[Turn]:
+    """A client of the bare chain."""
+    call: Any = channel.stream_stream(CONVERSE)()
+
+    async def turn() -> float:
+        begun = time.monotonic()
+        await call.write(b"go")
+        while len(await call.read()) < 100:
+            continue
+        return time.monotonic() - begun
+
+    try:
+        yield turn
+    finally:
+        call.cancel()
+
+
+@contextlib.asynccontextmanager
+async def parley_session(channel: grpc.aio.Channel) -> AsyncIterator[Turn]:
+    """A client of Parley that ends its turns itself."""
+    async with _opened(channel, create_response=True) as call:
+
+        async def turn() -> float:
+            """From the commit: the fake recogniser answers it at once, so that its two hops count as overhead too."""
+            await call.write(_append(_AUDIO))
+            begun = time.monotonic()
+            await call.write(_commit())
+            await _until(call, "response_output_audio_delta")
+            spent = time.monotonic() - begun
+            await _until(call, "response_done")
+            return spent
+
+        yield turn
+
+
+async def speak_turns(sessions: list[Turn], turns: int) -> dict[str, object]:
+    """Every session says one turn, all at the same moment, `turns` times."""
+    spent: list[float] = []
+    for _ in range(turns):
+        spent += await asyncio.gather(*(turn() for turn in sessions))
+    return {"spent_s": spent}
+
+
+@contextlib.asynccontextmanager
+async def bare_listener(channel: grpc.aio.Channel) -> AsyncIterator[tuple[Any, bytes, bytes, str]]:
+    """A stream of frames to the bare chain, with what it answers at once."""
+    call: Any = channel.stream_stream(LISTEN)()
+    try:
+        yield call, _FRAME, QUESTION, ""
+    finally:
+        call.cancel()
+
+
+@contextlib.asynccontextmanager
+async def parley_listener(channel: grpc.aio.Channel) -> AsyncIterator[tuple[Any, bytes, bytes, str]]:
+    """A session of Parley that is only listened to."""
+    async with _opened(channel, create_response=False) as call:
+        yield call, _append(_FRAME), _commit(), "input_audio_transcription_completed"
+
+
+async def listen(listeners: list[tuple[Any, bytes, bytes, str]], seconds: float) -> dict[str, object]:
+    """Every session sends its frames at the speed of speech, spread evenly over the 20 ms of a frame."""
+    frames, start = round(seconds / _FRAME_S), time.monotonic() + 0.1
+    answered_s: list[float] = []
+    behind_s: list[float] = []
+
+    async def one(number: int, call: Any, frame: bytes, commit: bytes, answer: str) -> None:
+        waiting: list[asyncio.Task[None]] = []
+
+        async def answered(since: float) -> None:
+            await (_until(call, answer) if answer else call.read())
+            answered_s.append(time.monotonic() - since)
+
+        for index in range(frames):
+            due = start + (number / len(listeners) + index) * _FRAME_S
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            behind_s.append(time.monotonic() - due)
+            await call.write(frame)
+            if (index + number) % _COMMIT_EVERY == 0 and (not waiting or waiting[-1].done()):
+                await call.write(commit)
+                waiting.append(asyncio.create_task(answered(time.monotonic())))
+        await asyncio.gather(*waiting)
+
+    await asyncio.gather(*(one(number, *listener) for number, listener in enumerate(listeners)))
+    return {"answered_s": answered_s, "client_behind_s": max(behind_s), "took_s": time.monotonic() - start}
+
+
+@contextlib.asynccontextmanager
+async def _opened(channel: grpc.aio.Channel, *, create_response: bool) -> AsyncIterator[Any]:
+    """A manual session; what it writes is serialized already, so that the client costs little."""
+    detection = pb.TurnDetection(mode=pb.TurnDetection.MODE_MANUAL, create_response=create_response)
+    speech = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=16_000)
+    config = pb.SessionConfig(turn_detection=detection, input_audio_format=speech)
+    call: Any = channel.stream_stream(_CONVERSE, response_deserializer=pb.ConverseResponse.FromString)()
+    try:
+        await call.write(pb.ConverseRequest(session_update=pb.SessionUpdate(session=config)).SerializeToString())
+        await _until(call, "session_created")
+        yield call
+    finally:
+        call.cancel()
+
+
+def _append(audio: bytes) -> bytes:
+    return pb.ConverseRequest(input_audio_buffer_append=pb.InputAudioBufferAppend(audio=audio)).SerializeToString()
+
+
+def _commit() -> bytes:
+    return pb.ConverseRequest(input_audio_buffer_commit=pb.InputAudioBufferCommit()).SerializeToString()
+
+
+async def _until(call: Any, kind: str) -> None:
+    while (event := await call.read()).WhichOneof("event") != kind:
+        if event.WhichOneof("event") == "error":
+            raise RuntimeError(f"the session failed: {event.error.message}")
+
+
+_KINDS: dict[tuple[str, str], tuple[Any, Any]] = {
+    ("turns", "bare"): (bare_session, speak_turns),
+    ("turns", "parley"): (parley_session, speak_turns),
+    ("listen", "bare"): (bare_listener, listen),
+    ("listen", "parley"): (parley_listener, listen),
+}
+
+
+async def main(what: str, chain: str, address: str, sessions: str, count: str) -> None:
+    """Open the sessions, and measure whenever a line comes."""
+    session, run = _KINDS[what, chain]
+    async with grpc.aio.insecure_channel(address) as channel, contextlib.AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(session(channel)) for _ in range(int(sessions))]
+        print("ready", flush=True)
+        while (await asyncio.to_thread(sys.stdin.readline)).strip():
+            cpu_s = time.process_time()
+            result = await run(opened, int(count))
+            print(json.dumps({**result, "client_cpu_s": time.process_time() - cpu_s}), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
