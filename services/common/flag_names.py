@@ -103,6 +103,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "image_max_per_request",
         "image_max_bytes",
         "image_max_pixels",
+        "image_max_side",
         "image_cache_bytes",
         "image_allow_urls",
         "image_allow_http",

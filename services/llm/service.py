@@ -35,6 +35,7 @@ class LlmService(Service):
             ImageLimits(
                 settings.image_max_bytes,
                 settings.image_max_pixels,
+                settings.image_max_side,
                 settings.image_max_per_request,
                 settings.image_cache_bytes,
                 settings.image_fetch_timeout_s,

@@ -177,6 +177,13 @@ class LlmSettings(ServerSettings):
         description="width times height of an image at most",
         json_schema_extra=_IMAGES,
     )
+    image_max_side: int = Field(
+        2048,
+        ge=0,
+        description="pixels of the longer side to which larger images are made smaller before a model gets them: most "
+        "look at no more, and each turn sends less; 0: never",
+        json_schema_extra=_IMAGES,
+    )
     image_cache_bytes: int = Field(
         64 << 20,
         ge=0,

@@ -147,7 +147,7 @@ class Images:
 def _inspect(data: bytes, limits: ImageLimits) -> ImagePart:
     from services.llm.images.content import inspect
 
-    return inspect(data, limits.max_bytes, limits.max_pixels)
+    return inspect(data, limits)
 
 
 def _make_fetcher(limits: ImageLimits) -> "Fetcher":

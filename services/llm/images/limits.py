@@ -10,6 +10,7 @@ class ImageLimits:
     Attributes:
         max_bytes: encoded bytes of one image.
         max_pixels: width times height of one image.
+        max_side: pixels of the longer side to which larger images are made smaller; 0 leaves them as they are.
         max_per_request: images that one request may bring, and that the model sees at a time.
         cache_bytes: bytes of images kept for later turns of their conversations.
         fetch_timeout_s: seconds for a URL in all: names, connections, redirects, bytes.
@@ -20,6 +21,7 @@ class ImageLimits:
 
     max_bytes: int
     max_pixels: int
+    max_side: int
     max_per_request: int
     cache_bytes: int
     fetch_timeout_s: float

@@ -15,7 +15,7 @@ from services.llm.images.network import Resolve
 from tests.support.image_server import HAS_OPENSSL, ImageServer, certificates, image_server, ok, to
 from tests.support.pictures import picture
 
-GUARDED = ImageLimits(100_000, 1_000_000, 8, 1_000_000, 20.0)
+GUARDED = ImageLimits(100_000, 1_000_000, 0, 8, 1_000_000, 20.0)
 OPEN = replace(GUARDED, allow_http=True, allow_private_hosts=True)
 PUBLIC = "93.184.216.34"
 PICTURE = picture()

@@ -19,7 +19,7 @@ from tests.support.image_server import image_server, ok
 from tests.support.pictures import movie, picture
 
 PICTURE = picture("WEBP")
-LIMITS = ImageLimits(100_000, 1_000_000, 2, 100_000, 20.0, allow_http=True, allow_private_hosts=True)
+LIMITS = ImageLimits(100_000, 1_000_000, 0, 2, 100_000, 20.0, allow_http=True, allow_private_hosts=True)
 
 
 @pytest.mark.parametrize("api", DIALECTS, ids=lambda dialect: dialect.backend)

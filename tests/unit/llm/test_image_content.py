@@ -10,14 +10,20 @@ from PIL import Image
 
 from services.llm.domain import ImagePart
 from services.llm.images.content import inspect, media_type
-from services.llm.images.limits import ImageError
+from services.llm.images.limits import ImageError, ImageLimits
 from tests.support.pictures import movie, picture, png_of
 
 KINDS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 
 
-def look(data: bytes, max_bytes: int = 1 << 20, max_pixels: int = 100_000) -> ImagePart:
-    return inspect(data, max_bytes, max_pixels)
+def look(data: bytes, max_bytes: int = 1 << 20, max_pixels: int = 100_000, max_side: int = 0) -> ImagePart:
+    return inspect(data, ImageLimits(max_bytes, max_pixels, max_side, 8, 0, 5.0))
+
+
+def seen(part: ImagePart) -> Image.Image:
+    with Image.open(io.BytesIO(part.data)) as image:
+        image.load()
+        return image
 
 
 def problem(data: bytes, **limits: int) -> str:
@@ -53,6 +59,55 @@ def test_a_phones_jpeg_with_a_second_picture_inside_is_a_jpeg() -> None:
     file = io.BytesIO()
     Image.new("RGB", (8, 6)).save(file, "MPO", save_all=True, append_images=[Image.new("RGB", (8, 6))])
     assert look(file.getvalue()).media_type == "image/jpeg"
+
+
+@pytest.mark.parametrize(("kind", "made"), [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/jpeg")])
+@pytest.mark.parametrize("size", [(400, 100), (100, 400), (200, 199)])
+def test_an_image_larger_than_models_look_at_is_made_smaller(kind: str, made: str, size: tuple[int, int]) -> None:
+    file = io.BytesIO()
+    Image.effect_noise(size, 80).convert("RGB").save(file, kind)
+    smaller = look(file.getvalue(), max_side=64)
+    image = seen(smaller)
+    assert (smaller.media_type, len(smaller.data) < len(file.getvalue())) == (made, True)
+    assert 48 <= max(image.size) <= 64
+    assert image.width / image.height == pytest.approx(size[0] / size[1], rel=0.1)
+
+
+def test_what_is_made_smaller_is_turned_as_its_camera_was_and_keeps_its_colours() -> None:
+    half = Image.new("RGB", (200, 100), "red")
+    half.paste("blue", (100, 0, 200, 100))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera lay on its side: the left is up
+    file = io.BytesIO()
+    half.save(file, "JPEG", exif=exif)
+    image = seen(look(file.getvalue(), max_side=64))
+    assert (image.height, image.getexif().get(0x0112)) == (2 * image.width, None)
+    assert image.getpixel((12, 8))[0] > 200  # type: ignore[index]
+    assert image.getpixel((12, image.height - 8))[2] > 200  # type: ignore[index]
+
+
+def test_what_is_made_smaller_keeps_its_transparency() -> None:
+    file = io.BytesIO()
+    Image.new("RGBA", (100, 100), (255, 0, 0, 0)).save(file, "WEBP", lossless=True)
+    data = file.getvalue() + bytes(1000 - len(file.getvalue()) % 2)  # so long that the smaller one pays
+    data = data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
+    smaller = look(data, max_side=64)
+    assert smaller.media_type == "image/png"
+    assert seen(smaller).getpixel((0, 0))[3] == 0  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("size", "side"), [((64, 64), 64), ((400, 100), 0)])
+def test_what_is_not_too_large_stays_as_it_is(size: tuple[int, int], side: int) -> None:
+    data = picture("JPEG", size)
+    assert look(data, max_side=side).data is data
+
+
+def test_what_would_not_get_lighter_and_sixteen_bit_greys_stay_as_they_are() -> None:
+    plain = picture("PNG", (300, 300))
+    grey = io.BytesIO()
+    Image.new("I;16", (300, 300), 40_000).save(grey, "PNG")
+    for data in (plain, grey.getvalue()):
+        assert look(data, max_side=299).data is data
 
 
 @pytest.mark.parametrize(

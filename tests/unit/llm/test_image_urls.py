@@ -7,7 +7,7 @@ import pytest
 from services.llm.images.limits import ImageError, ImageLimits
 from services.llm.images.urls import MAX_URL_CHARS, parse, redirect
 
-LIMITS = ImageLimits(1000, 1000, 8, 1000, 5.0)
+LIMITS = ImageLimits(1000, 1000, 0, 8, 1000, 5.0)
 
 
 @pytest.mark.parametrize(

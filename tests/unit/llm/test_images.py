@@ -15,7 +15,7 @@ from services.llm.images.limits import ImageError, ImageLimits
 from services.llm.metrics import ImageMetrics
 from tests.support.pictures import movie, picture
 
-LIMITS = ImageLimits(100_000, 1_000_000, 3, 100_000, 5.0)
+LIMITS = ImageLimits(100_000, 1_000_000, 0, 3, 100_000, 5.0)
 RED, BLUE = picture("PNG", colour="red"), picture("JPEG", colour="blue")
 QUESTION = TextPart("What is this?")
 
