@@ -82,10 +82,12 @@ class Compactor:
 
     def consider(self, conversation: Conversation) -> None:
         """Begin where there is something to summarize; never waits."""
-        if self._closed or conversation.id in self._tasks or plan(conversation) is None:
+        if self._closed or not conversation.compact or conversation.id in self._tasks:
             return
         failure = self._failures.get(conversation.id)
         if failure is not None and failure.retry_at > self._clock():
+            return
+        if plan(conversation) is None:
             return
         # Not in the context of the turn whose end this is: its ids would stand in the log.
         work = self._run(conversation.id)

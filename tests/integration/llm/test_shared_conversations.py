@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -338,3 +339,54 @@ async def test_one_server_summarizes_while_the_other_adds_and_takes_turns(server
     known = await other.conversations.get(ident)
     assert (known.summary, known.unsummarized) == ("They talked.", ())
     assert await other.texts(ident) == ["2", "re 2", "3", "re 3", "4", "re 4"]
+
+
+async def test_edge_27_whatever_two_servers_do_at_once_nothing_acknowledged_is_lost_and_nothing_else_is_kept(
+    servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_claim, "WAIT_S", 0.2)
+    chance = random.Random(7)
+    known = await servers[0].conversations.create(ConversationConfig(chat_size=10_000))
+    kept: list[str] = []
+    unsure: list[str] = []
+
+    async def cancelled(text: str, server: Server, *, held: bool) -> None:
+        """A turn cut off anywhere between its beginning and its end; in its last moment it may be there even so."""
+        task = asyncio.create_task(server.take(known.id, text, f"r {text}", held=held))
+        await asyncio.sleep(chance.random() * 0.01)
+        task.cancel()
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        if not held:
+            (unsure if result is not None else kept).extend((text, f"re {text}"))
+
+    async def settled(text: str, server: Server, other: Server) -> None:
+        await server.take(known.id, text, f"r {text}", held=True)
+        if chance.random() < 0.5:
+            await other.conversations.discard_response(known.id, f"r {text}")
+            return
+        await other.conversations.commit_response(known.id, f"r {text}", None)
+        kept.extend((text, f"re {text}"))
+
+    async def work(name: int) -> None:
+        for number in range(12):
+            text = f"{name}.{number}"
+            server, other = chance.sample(servers, 2)
+            with contextlib.suppress(ConversationBusyError):
+                match chance.randrange(4):
+                    case 0:
+                        await server.append(known.id, user(text))
+                        kept.append(text)
+                    case 1:
+                        await server.take(known.id, text, f"r {text}")
+                        kept.extend((text, f"re {text}"))
+                    case 2:
+                        await settled(text, server, other)
+                    case _:
+                        await cancelled(text, server, held=chance.random() < 0.5)
+
+    await asyncio.gather(*(work(name) for name in range(6)))
+    texts = await servers[1].texts(known.id)
+    for text, answered in zip(unsure[::2], unsure[1::2], strict=True):
+        assert (text in texts) is (answered in texts), "whole or not at all"
+    assert sorted(texts) == sorted(kept + [text for text in unsure if text in texts])
+    assert await servers[0].store.holder(known.id, TURN) is None

@@ -307,3 +307,28 @@ async def test_a_conversation_may_set_its_own_window(conversations: Conversation
     for number in range(3):
         await take(conversations, known.id, str(number), str(number))
     assert await texts(conversations, known.id) == ["q", "2"]
+
+
+class ForgetfulStore(MemoryStore):
+    """Writes, but every first answer is lost on its way; asked again, it knows a newer version already."""
+
+    lost = 0
+
+    async def replace(self, conversation: Conversation, ended: str = "") -> bool:
+        written = await super().replace(conversation, ended)
+        self.lost += written
+        return written and self.lost % 2 == 0
+
+
+async def test_edge_27_a_write_whose_answer_was_lost_is_not_made_twice() -> None:
+    store = ForgetfulStore(100.0, 10)
+    conversations = Conversations(store, chat_size=30, held_ttl_s=50.0)
+    ident = (await conversations.create(ConversationConfig())).id
+    for number in range(3):
+        await conversations.append(ident, (Message(Role.USER, (TextPart(f"mine {number}"),)),))
+        await take(conversations, ident, f"r{number}", f"one {number}")
+        await take(conversations, ident, f"held {number}", f"two {number}", held=True)
+        await conversations.commit_response(ident, f"held {number}", None)
+    expected = [[f"mine {number}", "q", f"one {number}", "q", f"two {number}"] for number in range(3)]
+    assert await texts(conversations, ident) == [text for part in expected for text in part]
+    assert store.lost > 10
