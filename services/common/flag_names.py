@@ -75,6 +75,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "enable_lang_prompt",
         "stream_batch_sentences",
         "first_batch_sentences",
+        "first_segment_deadline_ms",
         "first_segment_min_chars",
         "llm_max_waiting",
         "llm_max_input_chars",

@@ -63,6 +63,7 @@ class LlmService(Service):
             instructions=settings.init_chat_prompt,
             first_batch_sentences=settings.first_batch_sentences,
             first_segment_min_chars=settings.first_segment_min_chars,
+            first_segment_deadline_s=settings.first_segment_deadline_ms / 1000,
             batch_sentences=settings.stream_batch_sentences,
             language_prompt=settings.enable_lang_prompt,
             max_input_chars=settings.llm_max_input_chars,

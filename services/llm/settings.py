@@ -104,6 +104,14 @@ class LlmSettings(ServerSettings):
         description="characters from which the first segment may also end at a comma or the like; 0: never",
         json_schema_extra=_SHARED,
     )
+    first_segment_deadline_ms: float = Field(
+        40,
+        ge=0,
+        allow_inf_nan=False,
+        description="milliseconds without a token after which the first segment may end at a word, once it has those "
+        "characters; 0: never",
+        json_schema_extra=_SHARED,
+    )
     llm_max_waiting: int = Field(
         64, ge=0, description="requests that may wait for the model; more are refused", json_schema_extra=_SHARED
     )

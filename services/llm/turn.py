@@ -78,6 +78,15 @@ class Turn:
                 outputs.append(self._call(event))
         return outputs
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is text for the first speech segment that `flush_deadline` may give."""
+        return self._segmenter is not None and self._segmenter.waits
+
+    def flush_deadline(self) -> Sequence[TurnOutput]:
+        """What goes because no token has come for a while."""
+        return self._segmenter.flush_deadline() if self._segmenter is not None else ()
+
     def answer(self) -> tuple[Message, ...]:
         """The answer so far, as the history keeps it: what was generated, without thinking and without broken calls.
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from services.common import logs
@@ -16,6 +16,7 @@ from services.llm.context import compose, with_request
 from services.llm.conversation.conversation import Conversation
 from services.llm.conversation.conversations import Conversations, RunningTurn, check_answerable, new_id
 from services.llm.conversation.window import shorten
+from services.llm.deadline import Deadline
 from services.llm.domain import (
     Completed,
     GenerationRequest,
@@ -48,6 +49,7 @@ class TurnDefaults:
     instructions: str
     first_batch_sentences: int
     first_segment_min_chars: int
+    first_segment_deadline_s: float
     batch_sentences: int
     language_prompt: bool
     max_input_chars: int
@@ -229,11 +231,21 @@ class Turns:
             raise UpstreamError("the model's answer broke off")
 
     async def _relay_answer(self, request: GenerationRequest, turn: Turn, relay: Relay, clock: "_Clock") -> None:
-        async with contextlib.aclosing(self._backend.generate(request)) as events:
-            async for event in events:
-                for output in turn.feed(event):
-                    clock.see(output)
-                    relay.put(output)
+        def put(outputs: Sequence[TurnOutput]) -> None:
+            for output in outputs:
+                clock.see(output)
+                relay.put(output)
+
+        deadline = Deadline(self._defaults.first_segment_deadline_s, lambda: put(turn.flush_deadline()))
+        try:
+            async with contextlib.aclosing(self._backend.generate(request)) as events:
+                async for event in events:
+                    deadline.stop()
+                    put(turn.feed(event))
+                    if turn.waits:
+                        deadline.start()
+        finally:
+            deadline.stop()
 
 
 class _Clock:

@@ -11,8 +11,9 @@ class Segmenter:
     Args:
         first: sentences in the first segment.
         later: sentences in every other one.
-        first_clause_min: characters from which the first segment may also end at a clause's end; 0 waits for the
-            sentence. A first segment of several sentences always waits for them.
+        first_clause_min: characters from which the first segment may also end at a clause's end, or (in
+            `flush_deadline`) at a word's; 0 waits for the sentence. A first segment of several sentences always waits
+            for their ends.
     """
 
     def __init__(self, first: int, later: int, first_clause_min: int = 0) -> None:
@@ -29,6 +30,23 @@ class Segmenter:
         segments: list[SpeechSegment] = []
         for piece in self._speakable.feed(text):
             self._add(self._cut(piece), segments)
+        return segments
+
+    @property
+    def waits(self) -> bool:
+        """Whether `flush_deadline` may have something: text of the first segment."""
+        return not self._index and bool(self._sentences or (self._first_clause_min and self._splitter.any_text))
+
+    def flush_deadline(self) -> list[SpeechSegment]:
+        """What of the first segment may go before it is whole, since no text has come for a while."""
+        segments: list[SpeechSegment] = []
+        if self.waits:
+            words = self._splitter.cut_words(self._first_clause_min) if self._first_clause_min else None
+            if words is not None:
+                self._add([words], segments)
+            elif self._sentences:
+                self._emit(segments)
+                self._wanted = self._later
         return segments
 
     def flush(self) -> list[SpeechSegment]:

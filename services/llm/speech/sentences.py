@@ -12,6 +12,8 @@ from services.llm.speech.abbreviations import ENDS_BEFORE_CAPITAL, ENDS_UNLESS_N
 
 MAX_SENTENCE = 400
 """Characters after which text without an end is cut, so that speech does not wait for ever."""
+MAX_UNSPACED = 160
+"""The same where words have no spaces between them: there a character says three times as much."""
 UNPUNCTUATED_MIN = 80
 """Characters from which a space ends a phrase in scripts that write no sentence ends (Thai, Lao)."""
 _MIN_CLAUSE = 160
@@ -30,7 +32,12 @@ _NO_SPACES_BETWEEN_WORDS = re.compile(
 _SPEAKABLE = re.compile(r"[^\W_]|[$€£¥₹₽₩₿¢°%+=<>×÷±√∞≈≠≤≥§©®™#&@]")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
-_BEFORE_CONSONANT = "เแโใไ"
+_BEFORE_CONSONANT = "เแโใไເແໂໃໄ"
+_AFTER_CONSONANT = "ะาำๅๆฯະາຳໆຯー々ゝヽ"
+"""Letters of Thai, Lao and Japanese that belong to the one before them."""
+_VIRAMA = 9
+"""The combining class of the sign that joins a consonant to the next."""
+_STOPS_AT_ONCE = frozenset(_ENDS + "!?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +68,11 @@ class SentenceSplitter:
         """More text; `joined` text has no end inside."""
         sentences: list[Sentence] = []
         while text:
-            # Never more than the maximum at a time: what is cut must not depend on the size of the chunks.
-            room = MAX_SENTENCE - len(self._text)
+            # Never past a length that counts at a time: what is cut must not depend on the size of the chunks.
+            length = len(self._text)
+            room = (MAX_UNSPACED if length < MAX_UNSPACED else MAX_SENTENCE) - length
             if joined:
-                self._join(len(self._text), len(self._text) + min(room, len(text)))
+                self._join(length, length + min(room, len(text)))
             self._text += text[:room]
             text = text[room:]
             self._split(sentences)
@@ -80,6 +88,24 @@ class SentenceSplitter:
         """Nothing follows; a rest that nobody can speak is dropped."""
         sentence = self._take(len(self._text))
         return [sentence] if is_speakable(sentence.text) else []
+
+    @property
+    def any_text(self) -> bool:
+        """Whether there is an unfinished sentence."""
+        return bool(self._text)
+
+    def cut_words(self, least: int) -> Sentence | None:
+        """What is certain of a sentence that has not ended: its whole words, if they are `least` characters.
+
+        An end that only lacks the white space after it counts as one, but for a full stop: "3." may become "3.14".
+        """
+        text = self._text
+        at = len(text)
+        if not at or text[-1] not in _STOPS_AT_ONCE or "://" in _word_before(text, at):
+            at = next(
+                (at for at in range(at - 1, least - 1, -1) if text[at].isspace() and not self._inside_joined(at)), 0
+            )
+        return self._take(at, cut=True) if at and is_speakable(text[:at]) else None
 
     def _split(self, sentences: list[Sentence]) -> None:
         while True:
@@ -100,9 +126,10 @@ class SentenceSplitter:
                     self._seen = candidate.end()
                     continue
                 self._seen = candidate.start()
-            if len(self._text) < MAX_SENTENCE:
+            unspaced = self._is_long_without_spaces()
+            if len(self._text) < MAX_SENTENCE and not unspaced:
                 return
-            sentences.append(self._cut())
+            sentences.append(self._cut(at_space=not unspaced))
 
     def _first_clause(self, before: int) -> int:
         """Where the clause ends that may be spoken before its sentence is whole; 0 where there is none yet."""
@@ -117,7 +144,8 @@ class SentenceSplitter:
         """Where the sentence ends whose end may be at `start` (0: it does not), and whether that is certain yet."""
         text = self._text
         if text[start].isspace():
-            return (start if start >= UNPUNCTUATED_MIN and not self._inside_joined(start) else 0), True
+            least = min(self._clause_min or UNPUNCTUATED_MIN, UNPUNCTUATED_MIN)
+            return (start if start >= least and not self._inside_joined(start) else 0), True
         stops = start
         while stops < len(text) and text[stops] in _TERMINATORS:
             stops += 1
@@ -159,18 +187,28 @@ class SentenceSplitter:
             return 0, True
         return end, True
 
-    def _cut(self) -> Sentence:
+    def _is_long_without_spaces(self) -> bool:
+        """Whether the text is as long as it may be where it is mostly one run without a space."""
+        text = self._text
+        return (
+            len(text) == MAX_UNSPACED
+            and _NO_SPACES_BETWEEN_WORDS.match(text, len(text) - 1) is not None
+            and not self._joined
+            and len(text.rsplit(None, 1)[-1]) > MAX_UNSPACED // 2
+        )
+
+    def _cut(self, *, at_space: bool) -> Sentence:
         """Cut what is too long: after a clause, else at a space, else between two characters."""
         text = self._text
-        clauses = [match.end() for match in _CLAUSE_END.finditer(text, _MIN_CLAUSE)]
+        clauses = [match.end() for match in _CLAUSE_END.finditer(text, min(_MIN_CLAUSE, len(text) // 2))]
         space = max(text.rfind(" "), text.rfind("\n"))
         if clauses:
             at = clauses[-1]
-        elif space > 0 and text[:space].strip():
+        elif at_space and text[: max(space, 0)].strip():
             at = space
         else:
             at = len(text) - 1
-            while at > 1 and (unicodedata.category(text[at]).startswith("M") or text[at - 1] in _BEFORE_CONSONANT):
+            while at > 1 and _are_one(text[at - 1], text[at]):
                 at -= 1
         return self._take(at, cut=True)
 
@@ -195,6 +233,16 @@ class SentenceSplitter:
 def is_speakable(text: str) -> bool:
     """Whether there is anything in it that a voice can say: a letter, a digit, a spoken sign."""
     return _SPEAKABLE.search(text) is not None
+
+
+def _are_one(before: str, after: str) -> bool:
+    """Whether a reader takes these two characters for one."""
+    return (
+        unicodedata.category(after).startswith("M")
+        or after in _AFTER_CONSONANT
+        or before in _BEFORE_CONSONANT
+        or unicodedata.combining(before) == _VIRAMA
+    )
 
 
 def _word_before(text: str, end: int) -> str:

@@ -118,7 +118,7 @@ async def test_edge_27_200_turns_stay_in_the_window_and_none_waits_for_a_summary
     async with opened(kind) as store:
         conversations = Conversations(store, chat_size=WINDOW, held_ttl_s=60.0, compact=True)
         model = Model(in_process=in_process)
-        defaults = TurnDefaults("", 1, 0, 3, False, 10_000, 4)
+        defaults = TurnDefaults("", 1, 0, 0.0, 3, False, 10_000, 4)
         turns = Turns(model, conversations, defaults)
         registry = CollectorRegistry()
         compactor = Compactor(model, conversations, turns.idle, CompactionMetrics(registry), timeout_s=60.0)

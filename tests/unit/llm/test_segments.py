@@ -92,6 +92,57 @@ def test_edge_08_what_there_is_goes_out_before_a_tool_call_and_the_index_goes_on
     assert [(segment.index, segment.text) for segment in segmenter.flush()] == [(1, "It is sunny")]
 
 
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("I am quite sure that this is tr", "I am quite sure that this is"),
+        ("I am quite sure of it ", "I am quite sure of it"),
+        ("I am quite su", None),  # too short
+        ("Really?", "Really?"),  # an end that lacks its space
+        ("真的吗？", "真的吗？"),
+        ("Pi is about 3.", None),  # perhaps no end
+        ("Look at https://example.org/a?", None),
+        ("I said **that it is all true and", None),  # inside a pair
+        ("นี่คือประโยคที่ยาวมากที่สุด แล้ว", "นี่คือประโยคที่ยาวมากที่สุด"),
+        ("...", None),
+    ],
+)
+def test_whole_words_of_the_first_segment_go_at_its_deadline(text: str, cut: str | None) -> None:
+    segmenter = Segmenter(1, 3, 20)
+    made = segmenter.feed(text) + segmenter.flush_deadline()
+    assert [segment.text for segment in made] == ([cut] if cut else [])
+
+
+def test_after_the_first_segment_no_deadline_cuts() -> None:
+    segmenter = Segmenter(1, 3, 20)
+    segmenter.feed("Hello there. I am quite sure that this is")
+    assert not segmenter.waits
+    assert segmenter.flush_deadline() == []
+    assert [segment.text for segment in segmenter.flush()] == ["I am quite sure that this is"]
+
+
+def test_at_the_deadline_a_first_segment_of_several_sentences_gives_those_that_are_whole() -> None:
+    segmenter = Segmenter(3, 3, 20)
+    segmenter.feed("One. Two. I am quite sure that this is ")
+    assert [segment.text for segment in segmenter.flush_deadline()] == ["One. Two."]
+    assert [segment.text for segment in segmenter.feed("three. Four. Five. ")] == [
+        "I am quite sure that this is three. Four. Five."
+    ]
+
+
+def test_the_rest_of_a_sentence_cut_at_its_deadline_goes_alone() -> None:
+    segmenter = Segmenter(1, 3, 20)
+    segmenter.feed("I am quite sure that this is ")
+    segmenter.flush_deadline()
+    assert [segment.text for segment in segmenter.feed("true. Or not. ")] == ["true."]
+
+
+def test_thai_words_of_the_first_segment_end_at_a_space() -> None:
+    segmenter = Segmenter(1, 3, 20)
+    made = segmenter.feed("สวัสดีครับ นี่คือประโยคที่ยาวมากที่สุด แล้วก็อีก")
+    assert [segment.text for segment in made] == ["สวัสดีครับ นี่คือประโยคที่ยาวมากที่สุด"]
+
+
 def test_list_items_keep_apart() -> None:
     assert segments("Buy:\n- apples\n- pears\n\nBye.", 4, 4) == [("Buy:\napples\npears\nBye.", 4)]
 

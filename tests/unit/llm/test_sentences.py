@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.llm.speech.sentences import MAX_SENTENCE, SentenceSplitter
+from services.llm.speech.sentences import MAX_SENTENCE, MAX_UNSPACED, SentenceSplitter
 
 
 def cut(*chunks: str) -> list[str]:
@@ -88,6 +88,15 @@ def test_edge_07_endless_text_without_spaces_is_cut_between_letters_and_not_befo
     assert "".join(sentences) == text
     assert len(sentences) > 1
     assert all(sentence.startswith("क") for sentence in sentences)
+
+
+@pytest.mark.parametrize("word", ["ประเทศไทยกำลังน่าเที่ยว", "今天天气很好我们", "わたしはいまとてもうれしいです"])
+def test_edge_07_text_without_spaces_is_cut_sooner_and_between_letters(word: str) -> None:
+    text = word * 40
+    sentences = cut(text)
+    assert "".join(sentences) == text
+    assert all(100 < len(sentence) <= MAX_UNSPACED for sentence in sentences[:-1])
+    assert not any(sentence[0] in "ะาำ่้" or sentence[-1] in "เแโใไ" for sentence in sentences)
 
 
 def test_thai_is_cut_at_spaces_by_length() -> None:

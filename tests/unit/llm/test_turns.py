@@ -45,6 +45,7 @@ from tests.support.scripted_backend import STOP, ScriptedBackend
 
 DEFAULTS = TurnDefaults(
     first_segment_min_chars=0,
+    first_segment_deadline_s=0.0,
     instructions="default",
     first_batch_sentences=1,
     batch_sentences=3,
@@ -318,3 +319,18 @@ async def test_prefill_gives_the_backend_the_context_of_the_coming_turn(
     backend.able = replace(backend.able, prefill=True)
     assert await turns.prefill(ident, (Message(Role.USER, (TextPart("he"),)),)) == 7
     assert seen(backend) == ["default", "a", "Hello. Bye.", "he"]
+
+
+async def test_the_first_segment_goes_when_no_token_comes_for_a_while_and_the_rest_is_not_lost(
+    backend: ScriptedBackend, conversations: Conversations
+) -> None:
+    defaults = replace(DEFAULTS, first_segment_min_chars=10, first_segment_deadline_s=0.001)
+    go_on = asyncio.Event()
+    backend.script = [TextDelta("I am thinking ab"), go_on, TextDelta("out it. Yes."), STOP]
+    segments: list[str] = []
+    async with contextlib.aclosing(Turns(backend, conversations, defaults).run(ask("a", speech_segments=True))) as turn:
+        async for event in turn:
+            if isinstance(event, SpeechSegment):
+                segments.append(event.text)
+                go_on.set()
+    assert segments == ["I am thinking", "about it.", "Yes."]
