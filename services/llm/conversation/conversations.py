@@ -311,16 +311,18 @@ class Conversations:
 
     async def _end(self, turn: RunningTurn, change: Change) -> None:
         """The turn's last change, which gives its claim back in the same step."""
-        before = turn.latest
 
         def end(known: Conversation) -> Conversation:
             return change(known).let_go(turn.no_room)
 
-        turn.latest = await self._change(turn.conversation.id, end, before, ended=turn.response_id)
-        turn.claim.given_back = turn.latest is not before
+        turn.latest = await self._change(turn.conversation.id, end, turn.latest, turn.claim)
 
     async def _change(
-        self, conversation_id: str, change: Change, known: Conversation | None = None, ended: str = ""
+        self,
+        conversation_id: str,
+        change: Change,
+        known: Conversation | None = None,
+        ending: TurnClaim | None = None,
     ) -> Conversation:
         """Change what is `known`, or read it first; again where somebody else was faster.
 
@@ -328,7 +330,7 @@ class Conversations:
             conversation_id: of the conversation.
             change: pure, and harmless where it was made already: a connection may break after the store has written.
             known: what was read last, if it was read.
-            ended: the response whose turn ends with this.
+            ending: the claim of a turn that ends with this; it is given back where something is written.
 
         Raises:
             ConversationNotFoundError: there is none, or another one under the id of the one that is known.
@@ -341,7 +343,9 @@ class Conversations:
             changed = change(known)
             if changed is known:
                 return known
-            if await self._store.replace(changed, ended):
+            if await self._store.replace(changed, ending.response_id if ending else ""):
+                if ending:
+                    ending.given_back = True
                 changed = replace(changed, version=changed.version + 1)
                 self.on_change(changed)
                 return changed

@@ -26,7 +26,7 @@ class TurnClaim:
     def __init__(self, store: ConversationStore, conversation_id: str, response_id: str) -> None:
         self._store = store
         self._conversation_id = conversation_id
-        self._response_id = response_id
+        self.response_id = response_id
         self._renewing: asyncio.Task[None] | None = None
         self.given_back = True
         """Whether nothing is left to be given back."""
@@ -45,7 +45,7 @@ class TurnClaim:
         while True:
             self.given_back = False
             try:
-                conversation = await self._store.get_for_turn(self._conversation_id, self._response_id, CLAIM_S)
+                conversation = await self._store.get_for_turn(self._conversation_id, self.response_id, CLAIM_S)
                 break
             except ConversationBusyError:
                 self.given_back = True
@@ -65,7 +65,7 @@ class TurnClaim:
             await asyncio.gather(self._renewing, return_exceptions=True)
         if not self.given_back:
             try:
-                await self._store.give_back(self._conversation_id, TURN, self._response_id)
+                await self._store.give_back(self._conversation_id, TURN, self.response_id)
             except ParleyError as problem:
                 log.warning("a turn's claim was left to expire", extra={"error": problem.message})
 
@@ -73,9 +73,9 @@ class TurnClaim:
         while True:
             await asyncio.sleep(CLAIM_S / 3)
             try:
-                if await self._store.holder(self._conversation_id, TURN) != self._response_id:
+                if await self._store.holder(self._conversation_id, TURN) != self.response_id:
                     return  # lost, or the conversation was deleted: another one may have its id
-                await self._store.claim(self._conversation_id, TURN, self._response_id, CLAIM_S)
+                await self._store.claim(self._conversation_id, TURN, self.response_id, CLAIM_S)
             except StoreUnavailableError:
                 log.warning("a turn's claim was not renewed: the store is not reachable")
 

@@ -238,6 +238,19 @@ async def test_edge_28_a_cancelled_held_turn_is_committed_elsewhere_with_what_wa
     assert await other.texts(ident) == ["q", "**One.**"]
 
 
+async def test_a_held_turn_discarded_elsewhere_while_it_runs_leaves_no_trace_and_no_claim(
+    servers: tuple[Server, Server], generate: Generate
+) -> None:
+    one, other = servers
+    ident = await one.create()
+    running = generate(one, ident, "r1", held=True)
+    await running.begun()
+    await other.conversations.discard_response(ident, "r1")
+    await running.end()
+    assert await other.store.holder(ident, TURN) is None
+    assert await other.texts(ident) == []
+
+
 async def test_a_held_turn_that_another_server_generates_is_committed_once_it_has_ended(
     servers: tuple[Server, Server], generate: Generate
 ) -> None:
