@@ -133,6 +133,22 @@ async def test_a_server_that_went_away_and_came_back_empty() -> None:
         await store.aclose()
 
 
+async def test_a_server_that_hangs_is_given_up_soon_and_used_again_when_it_goes_on() -> None:
+    async with redis_server() as server:
+        store = RedisStore(server.address, 100.0, 10)
+        await store.open()
+        await store.create(conversation("hi"))
+        server.pause()
+        opening = RedisStore(server.address, 100.0, 10).open()
+        async with asyncio.timeout(10):
+            read, opened = await asyncio.gather(store.get("a"), opening, return_exceptions=True)
+        assert isinstance(read, StoreUnavailableError)
+        assert isinstance(opened, StartupError)
+        server.resume()
+        assert await store.get("a") == conversation("hi")
+        await store.aclose()
+
+
 async def test_a_password_a_full_server_and_a_user_who_may_not_write() -> None:
     reader = ("reader", "on", "nopass", "~*", "+@read", "+@connection", "+eval", "+evalsha", "+script")
     flags = ("--requirepass", PASSWORD, "--user", *reader)
