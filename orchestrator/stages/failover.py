@@ -47,6 +47,7 @@ class _Service:
     model: LanguageModel
     has: int | None = None
     avoid_until: float = 0.0
+    prefills: bool = True
 
 
 @dataclass
@@ -129,7 +130,12 @@ class FailoverLanguageModel:
 
     async def prefill(self, conversation_id: str) -> int:
         """Make the service that will answer ready for the next turn; returns the tokens that it need not read then."""
-        return await self._in_order()[0].model.prefill(conversation_id)
+        service = self._in_order()[0]
+        if not service.prefills:  # a call for nothing at the beginning of every utterance
+            return 0
+        tokens = await service.model.prefill(conversation_id)
+        service.prefills = tokens > 0
+        return tokens
 
     async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
         """One model turn, on the first service that begins to answer.

@@ -46,6 +46,8 @@ class Service:
     store: dict[str, list[chat_pb2.Message]] = field(default_factory=dict)
     held: dict[str, tuple[chat_pb2.Message, ...]] = field(default_factory=dict)
     models: list[str] = field(default_factory=list)
+    prefill_tokens: int = 0
+    prefills: int = 0
     turns: int = 0
     closed: int = 0
 
@@ -67,6 +69,10 @@ class Service:
 
     async def messages(self, conversation_id: str) -> tuple[chat_pb2.Message, ...]:
         return tuple(self._conversation(conversation_id))
+
+    async def prefill(self, conversation_id: str) -> int:
+        self.prefills += 1
+        return self.prefill_tokens
 
     async def append_messages(self, conversation_id: str, messages: tuple[chat_pb2.Message, ...]) -> None:
         self._conversation(conversation_id).extend(messages)
@@ -306,3 +312,11 @@ def test_two_histories_meet_at_the_last_user_message_of_theirs() -> None:
     assert lacking([user("one")], ours) == (answer, user("two"), answer)
     assert lacking([user("one"), bold], ours) == (user("two"), answer)
     assert lacking([user("one"), bold, user("two"), bold], ours) == ()
+
+
+@pytest.mark.parametrize(("tokens", "asked"), [(0, 1), (20, 3)])
+async def test_a_service_that_does_not_prefill_is_not_asked_again(tokens: int, asked: int) -> None:
+    first = Service("first", prefill_tokens=tokens)
+    session = await Session(first, None).open()
+    assert [await session.llm.prefill(session.conversation_id) for _ in range(3)] == [tokens] * 3
+    assert first.prefills == asked
