@@ -1,0 +1,274 @@
+"""The thread that runs a model for all sequences at once. Imports torch."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+import torch
+
+from services.common.errors import ContextLengthError, ParleyError, ServerDrainingError, UpstreamError
+from services.llm.backends.batching.key_values import KeyValues, Row
+from services.llm.backends.batching.pace import Pace
+from services.llm.backends.batching.packed import PackedModel, Step
+from services.llm.backends.batching.prefixes import PrefixStore
+from services.llm.backends.batching.sampling import choose
+from services.llm.backends.batching.scheduler import Scheduler
+from services.llm.backends.batching.sequence import Failed, Prefilled, Sequence, Token
+
+log = logging.getLogger(__name__)
+
+_CALIBRATION_STEPS = 4
+
+
+class Engine:
+    """Lets sequences join and leave at every step; one forward pass serves all that are in it.
+
+    `submit` and `Sequence.cancelled` may be used from any thread; events come on the engine's own. A step that fails
+    ends the sequences that were in it, with an error; the engine goes on.
+
+    Args:
+        model: what computes.
+        capacity: tokens of the pool of keys and values.
+        max_batch: sequences at work at a time.
+        max_tokens: tokens in flight at a time, at most `capacity`.
+        threads: processor threads for a step; decoding takes one where that is faster.
+        flush: called on the engine's thread when a step's events have been handed over.
+    """
+
+    def __init__(
+        self,
+        model: PackedModel,
+        capacity: int,
+        max_batch: int,
+        max_tokens: int,
+        threads: int = 1,
+        flush: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._model = model
+        self._pool = KeyValues(model.shape, capacity, model.device)
+        self._store = PrefixStore(capacity)
+        self._pace = Pace()
+        self._scheduler = Scheduler(self._store, self._pace, max_batch, max_tokens)
+        self._threads = threads
+        self._decode_threads = threads
+        self._flush = flush
+        self._inbox: queue.SimpleQueue[Sequence | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._main, name="llm-engine", daemon=True)
+
+    @property
+    def capacity(self) -> int:
+        """Tokens whose keys and values have room."""
+        return self._pool.capacity
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens whose keys and values are there."""
+        return self._store.held
+
+    @property
+    def working(self) -> int:
+        """Sequences that have a place or wait for one."""
+        return len(self._scheduler.active) + len(self._scheduler.waiting) + self._inbox.qsize()
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def submit(self, sequence: Sequence) -> None:
+        """Hand a sequence over; its sink gets events until one that is the last.
+
+        Raises:
+            ServerDrainingError: the engine has been closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise ServerDrainingError("the server is shutting down", retry_after_s=1.0)
+            self._inbox.put(sequence)
+
+    def wake(self) -> None:
+        """Look at what has been cancelled, also while there is nothing to do."""
+        self._inbox.put(None)
+
+    def close(self) -> None:
+        """Stop after the step in progress; whoever still waits gets a ServerDrainingError. Blocks; twice is as once."""
+        with self._lock:
+            self._closed = True
+            self._inbox.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _main(self) -> None:
+        with torch.inference_mode():
+            self._calibrate()
+            while not self._closed:
+                try:
+                    self._turn()
+                except Exception as error:
+                    log.exception("a step of the language model failed")
+                    self._fail_all(error)
+                self._flush()
+            self._take_in(block=False)
+            self._end(ServerDrainingError("the server is shutting down", retry_after_s=1.0))
+            self._flush()
+
+    def _turn(self) -> None:
+        """One step, or a wait for something to do."""
+        scheduler = self._scheduler
+        self._take_in(block=not scheduler.active)
+        scheduler.drop_cancelled()
+        self._pool.copy(scheduler.admit())
+        planned = scheduler.plan()
+        rows = [(sequence, count) for sequence, count in planned if self._has_room(sequence, count)]
+        # One that came later in the list may have stepped back for an earlier one, or the other way round.
+        rows = [(sequence, count) for sequence, count in rows if sequence.span is not None]
+        if rows:
+            self._step(rows)
+
+    def _take_in(self, *, block: bool) -> None:
+        try:
+            if block and not self._scheduler.waiting:
+                self._add(self._inbox.get())
+            while True:
+                self._add(self._inbox.get_nowait())
+        except queue.Empty:
+            return
+
+    def _add(self, sequence: Sequence | None) -> None:
+        if sequence is None:
+            return
+        if len(sequence.tokens) >= self.capacity:
+            message = f"the context has {len(sequence.tokens)} tokens, the server has room for {self.capacity}"
+            sequence.sink.put(Failed(ContextLengthError(message, field="messages")))
+            return
+        self._scheduler.add(sequence)
+
+    def _has_room(self, sequence: Sequence, count: int) -> bool:
+        if sequence.span is None:
+            return False
+        copies = self._scheduler.make_room(sequence, count)
+        if copies is not None:
+            self._pool.copy(copies)
+            return True
+        if sequence.span is not None:
+            self._fail(sequence, ContextLengthError("the answer has outgrown the server's room", field="messages"))
+        return False
+
+    def _step(self, planned: list[tuple[Sequence, int]]) -> None:
+        """One forward pass, and a token for each sequence that has reached the end of what is known of it."""
+        planned.sort(key=lambda item: item[1] > 1)
+        begun = time.perf_counter()
+        decoding = sum(sequence.decoding for sequence, _ in planned)
+        prompt_tokens = sum(count for sequence, count in planned if not sequence.decoding)
+        step, ready = self._packed(planned)
+        self._use_threads(self._threads if prompt_tokens else self._decode_threads)
+        try:
+            logits = self._model.forward(step, self._pool)
+            choices = (
+                []
+                if logits is None
+                else choose(logits, [sequence.sampler for sequence in ready], [sequence.tokens for sequence in ready])
+            )
+        except Exception as error:
+            log.exception("a step of the language model failed")
+            for sequence, _ in planned:
+                # What it wrote before it failed is not to be trusted.
+                self._scheduler.active.remove(sequence)
+                if sequence.span is not None:
+                    self._store.drop(sequence.span)
+                sequence.sink.put(Failed(_told(error)))
+            return
+        for sequence, count in planned:
+            assert sequence.span is not None, "those without room are left out"
+            done = len(sequence.span.tokens)
+            sequence.span.tokens += sequence.tokens[done : done + count]
+        for sequence, choice in zip(ready, choices, strict=True):
+            if isinstance(choice, Exception):
+                log.warning("choosing a token failed", exc_info=choice)
+                self._fail(sequence, _told(choice))
+            else:
+                self._advance(sequence, choice)
+        for sequence, _ in planned:
+            if sequence.only_prefill and not sequence.pending:
+                self._scheduler.leave(sequence)
+                sequence.sink.put(Prefilled(len(sequence.tokens)))
+        self._pace.saw(decoding, prompt_tokens, time.perf_counter() - begun)
+
+    def _packed(self, planned: list[tuple[Sequence, int]]) -> tuple[Step, list[Sequence]]:
+        """The tensors of a step, and the sequences whose next token it gives."""
+        tokens: list[int] = []
+        positions: list[int] = []
+        places: list[int] = []
+        rows: list[Row] = []
+        wanted: list[int] = []
+        ready: list[Sequence] = []
+        for sequence, count in planned:
+            span = sequence.span
+            assert span is not None, "those without room are left out"
+            done = len(span.tokens)
+            rows.append(Row(len(tokens), count, span.start, done + count))
+            tokens += sequence.tokens[done : done + count]
+            positions += range(done, done + count)
+            places += range(span.start + done, span.start + done + count)
+            if done + count == len(sequence.tokens) and not sequence.only_prefill:
+                wanted.append(len(tokens) - 1)
+                ready.append(sequence)
+        # One transfer to the device for all of it.
+        numbers = torch.tensor([tokens, positions, places]).to(self._model.device, non_blocking=True)
+        after = torch.tensor(wanted, dtype=torch.int64).to(self._model.device, non_blocking=True)
+        return Step(numbers[0], numbers[1], numbers[2], rows, after), ready
+
+    def _advance(self, sequence: Sequence, token: int) -> None:
+        sequence.tokens.append(token)
+        last = token in sequence.ends or sequence.generated >= sequence.limit
+        if last:
+            self._scheduler.leave(sequence)
+        sequence.sink.put(Token(token, last))
+
+    def _fail(self, sequence: Sequence, error: BaseException) -> None:
+        self._scheduler.leave(sequence)
+        sequence.sink.put(Failed(error))
+
+    def _fail_all(self, error: Exception) -> None:
+        """The books may be wrong: everybody goes, and the pool is empty."""
+        self._end(_told(error))
+        self._store.clear()
+
+    def _end(self, error: BaseException) -> None:
+        for sequence in [*self._scheduler.active, *self._scheduler.waiting]:
+            sequence.sink.put(Failed(error))
+            sequence.span = None
+        self._scheduler.active.clear()
+        self._scheduler.waiting.clear()
+
+    def _use_threads(self, count: int) -> None:
+        if self._model.device == "cpu" and torch.get_num_threads() != count:
+            torch.set_num_threads(count)
+
+    def _calibrate(self) -> None:
+        """Find out whether decoding is faster on one thread: small models lose more by meeting than they win."""
+        self._use_threads(self._threads)
+        if self._model.device != "cpu" or self._threads == 1:
+            return
+        places = torch.arange(min(8, self.capacity))
+        rows = [Row(index, 1, index, 1) for index in range(len(places))]
+        step = Step(torch.zeros_like(places), torch.zeros_like(places), places, rows, places)
+        seconds: dict[int, float] = {}
+        for count in (1, self._threads):
+            self._use_threads(count)
+            times = []
+            for _ in range(_CALIBRATION_STEPS):
+                begun = time.perf_counter()
+                self._model.forward(step, self._pool)
+                times.append(time.perf_counter() - begun)
+            seconds[count] = min(times[1:])
+        self._decode_threads = min(seconds, key=lambda count: seconds[count])
+        log.info("threads for decoding", extra={"threads": self._decode_threads})
+
+
+def _told(error: BaseException) -> BaseException:
+    """What a client may hear of an error."""
+    return error if isinstance(error, ParleyError) else UpstreamError("the language model failed")

@@ -1,0 +1,205 @@
+"""The pool of keys and values, and attention over the pieces of it that belong to each sequence. Imports torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from services.llm.backends.batching.prefixes import Copy
+
+
+@dataclass(frozen=True)
+class PoolShape:
+    """What a token's keys and values take: layers, key/value heads, numbers in a head, and the number format."""
+
+    layers: int
+    heads: int
+    head_size: int
+    dtype: torch.dtype
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one token."""
+        return 2 * self.layers * self.heads * self.head_size * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sequence in a step: where its new tokens stand among those of all, and where its keys and values lie.
+
+    Attributes:
+        first: index of its first new token.
+        count: its new tokens.
+        start: place of its first key in the pool.
+        length: its keys, those of the new tokens included.
+    """
+
+    first: int
+    count: int
+    start: int
+    length: int
+
+
+class KeyValues:
+    """Keys and values of `capacity` tokens: (layers * 2, 1, heads, capacity, head size), keys at the even indices.
+
+    On a CPU memory is taken page by page as it is written, so a pool that is not full costs what is in it.
+    """
+
+    def __init__(self, shape: PoolShape, capacity: int, device: str) -> None:
+        self.shape = shape
+        self.capacity = capacity
+        size = (shape.layers * 2, 1, shape.heads, capacity, shape.head_size)
+        self._data = torch.empty(size, dtype=shape.dtype, device=device)
+        self._layers = self._data.unbind(0)
+        self._step: _Step | None = None
+
+    def copy(self, copies: Sequence[Copy]) -> None:
+        """Move keys and values, one after another."""
+        for copy in copies:
+            source = self._data[..., copy.source : copy.source + copy.count, :]
+            if abs(copy.source - copy.target) < copy.count:
+                source = source.clone()
+            self._data[..., copy.target : copy.target + copy.count, :].copy_(source)
+
+    def begin(self, rows: Sequence[Row], places: torch.Tensor) -> None:
+        """Say what the next step is about: its rows, those with one token first, and each token's place (int64)."""
+        self._step = _Step(self, rows, places)
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> torch.Tensor:
+        """Keep the new tokens' keys and values of a layer, and attend to all of each token's own sequence.
+
+        Args:
+            layer: its index.
+            query: (tokens, heads of queries, head size).
+            key: (key/value heads, tokens, head size), rotated.
+            value: as `key`.
+            scale: of the products.
+            window: tokens that a token sees at most, itself included; None: all.
+            softcap: bounds the products (Gemma 2: cap * tanh(product / cap)).
+
+        Returns:
+            (tokens, heads of queries, head size).
+        """
+        step = self._step
+        assert step is not None, "begin comes first"
+        dtype = query.dtype
+        if key.dtype != self.shape.dtype:
+            query, key, value = query.to(self.shape.dtype), key.to(self.shape.dtype), value.to(self.shape.dtype)
+        self._layers[layer * 2][0].index_copy_(1, step.places, key)
+        self._layers[layer * 2 + 1][0].index_copy_(1, step.places, value)
+        heads, size = query.shape[1:]
+        groups = query.view(-1, self.shape.heads, heads // self.shape.heads, size)
+        done = step.decode(layer, groups, scale, window, softcap)
+        done += [step.prompt(layer, row, groups, scale, window, softcap) for row in step.prompts]
+        result = done[0] if len(done) == 1 else torch.cat(done)
+        return result.view(-1, heads, size).to(dtype)
+
+
+class _Step:
+    """Rows of one step, with what all layers share: views of the pool, masks."""
+
+    def __init__(self, pool: KeyValues, rows: Sequence[Row], places: torch.Tensor) -> None:
+        self.places = places
+        self._data = pool._data
+        self._layers = pool._layers
+        self._single = [row for row in rows if row.count == 1]
+        self.prompts = [row for row in rows if row.count > 1]
+        # One call for many rows pays where every call is a launch; a processor is faster with each row's own keys,
+        # which lie side by side, than with a gathered copy of all.
+        self._gathers = places.device.type != "cpu" and len(self._single) > 1
+        self._views = [self._row_views(row) for row in ([] if self._gathers else self._single)]
+        self._gathered: dict[int | None, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._masks: dict[tuple[int, int | None], torch.Tensor | None] = {}
+
+    def _row_views(self, row: Row) -> tuple[torch.Tensor, ...]:
+        return self._data[..., row.start : row.start + row.length, :].unbind(0)
+
+    def decode(
+        self, layer: int, groups: torch.Tensor, scale: float, window: int | None, softcap: float | None
+    ) -> list[torch.Tensor]:
+        """The rows of one token: its heads that share keys are like tokens that see the same."""
+        if not self._single:
+            return []
+        if self._gathers:
+            return [self._decode_gathered(layer, groups[: len(self._single)], scale, window, softcap)]
+        results = []
+        for views, query in zip(self._views, groups[: len(self._single)].split(1), strict=True):
+            key, value = views[layer * 2], views[layer * 2 + 1]
+            if window is not None and key.shape[2] > window:
+                key, value = key[:, :, -window:], value[:, :, -window:]
+            results.append(_attention(query, key, value, None, scale, softcap))
+        return results
+
+    def _decode_gathered(
+        self, layer: int, groups: torch.Tensor, scale: float, window: int | None, softcap: float | None
+    ) -> torch.Tensor:
+        if window not in self._gathered:
+            device = self.places.device
+            starts, lengths = torch.tensor([(row.start, row.length) for row in self._single], device=device).T
+            positions = torch.arange(max(row.length for row in self._single), device=device)
+            seen = positions < lengths[:, None]
+            if window is not None:
+                seen = seen & (positions >= lengths[:, None] - window)
+            places = torch.where(positions < lengths[:, None], starts[:, None] + positions, starts[:, None])
+            self._gathered[window] = (places, seen[:, None, None])
+        places, mask = self._gathered[window]
+        key = self._layers[layer * 2][0][:, places].transpose(0, 1)
+        value = self._layers[layer * 2 + 1][0][:, places].transpose(0, 1)
+        return _attention(groups, key, value, mask, scale, softcap)
+
+    def prompt(
+        self, layer: int, row: Row, groups: torch.Tensor, scale: float, window: int | None, softcap: float | None
+    ) -> torch.Tensor:
+        """A row of several tokens, which see what stands before them and each other up to themselves."""
+        query = groups[row.first : row.first + row.count].permute(1, 2, 0, 3)
+        shared = (*query.shape[:2], row.length, query.shape[3])
+        piece = slice(row.start, row.start + row.length)
+        # Key/value heads as the batch, so that the heads of queries share them without a copy.
+        key = self._layers[layer * 2][0][:, None, piece].expand(shared)
+        value = self._layers[layer * 2 + 1][0][:, None, piece].expand(shared)
+        mask = self._mask(row, window)
+        result = _attention(query, key, value, mask, scale, softcap, causal=mask is None)
+        return result.permute(2, 0, 1, 3).reshape(row.count, *groups.shape[1:])
+
+    def _mask(self, row: Row, window: int | None) -> torch.Tensor | None:
+        """Which keys each token sees; None where it is the plain triangle."""
+        if row.count == row.length and (window is None or window >= row.length):
+            return None
+        if (row.first, window) not in self._masks:
+            device = self.places.device
+            keys = torch.arange(row.length, device=device)
+            own = torch.arange(row.length - row.count, row.length, device=device)[:, None]
+            seen = keys <= own
+            self._masks[row.first, window] = seen if window is None else seen & (keys > own - window)
+        return self._masks[row.first, window]
+
+
+def _attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float,
+    softcap: float | None,
+    *,
+    causal: bool = False,
+) -> torch.Tensor:
+    if softcap is None:
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, scale=scale)
+    products = softcap * torch.tanh(torch.matmul(query, key.transpose(2, 3)) * (scale / softcap))
+    if causal:
+        mask = torch.ones(products.shape[-2:], dtype=torch.bool, device=products.device).tril()
+    if mask is not None:
+        products = products.masked_fill(~mask, float("-inf"))
+    return torch.matmul(torch.softmax(products.float(), -1).to(value.dtype), value)

@@ -1,0 +1,172 @@
+"""How each sequence of a batch gets its next token. Imports torch and transformers."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from transformers import (
+    EpsilonLogitsWarper,
+    EtaLogitsWarper,
+    InfNanRemoveLogitsProcessor,
+    LogitNormalization,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensAtBeginLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+from transformers.generation.logits_process import TopHLogitsWarper
+
+from services.llm.backends.generation_options import GenerationPlan
+from services.llm.backends.penalties import RepetitionPenalties
+
+Choice: TypeAlias = int | Exception
+"""A token, or why there is none."""
+
+_DEFAULT_TOP_K = 50
+"""What transformers samples from unless it is told otherwise."""
+
+
+class Sampler:
+    """What one sequence does with its logits, made once from its plan.
+
+    Args:
+        plan: what the request gets.
+        defaults: the model's own generation configuration, for what the plan leaves open.
+        prompt_length: tokens before the answer.
+        ends: tokens that end an answer; held back until it has its least number of tokens.
+        device: where the logits are.
+    """
+
+    def __init__(
+        self,
+        plan: GenerationPlan,
+        defaults: Mapping[str, Any],
+        prompt_length: int,
+        ends: frozenset[int],
+        device: str,
+    ) -> None:
+        values = {name: value for name, value in defaults.items() if value is not None} | dict(plan.parameters)
+        self.samples = plan.temperature is not None
+        self._prompt_length = prompt_length
+        self._min_new_tokens = plan.min_new_tokens
+        self._ends = torch.tensor(sorted(ends), device=device)
+        self._looking = self._looking_processors(values, plan, device)
+        self._plain, names = _plain_processors(values, plan.temperature, device)
+        self._generator: torch.Generator | None = None
+        if plan.seed is not None and self.samples:
+            self._generator = torch.Generator(device).manual_seed(plan.seed)
+        self._key = (plan.temperature, *names)
+
+    @property
+    def key(self) -> tuple[Any, ...] | None:
+        """Equal for those that may draw together; None for one that draws alone."""
+        return None if self._looking or self._generator or self._min_new_tokens else self._key
+
+    @property
+    def greedy(self) -> bool:
+        """Whether it always takes the likeliest token, and changes no logits."""
+        return not self.samples and not self._looking and not self._plain and not self._min_new_tokens
+
+    def choose(self, logits: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        """The next token, (1,), of logits (1, vocabulary) after the tokens of the context and the answer."""
+        scores = logits.float()
+        if len(tokens) - self._prompt_length < self._min_new_tokens:
+            scores = scores.index_fill(1, self._ends, -math.inf)
+        if self._looking:
+            scores = self._looking(torch.tensor([list(tokens)], device=scores.device), scores)
+        return self.draw(scores)
+
+    def draw(self, scores: torch.Tensor) -> torch.Tensor:
+        """The next token of each row of scores, (rows,)."""
+        if self._plain:
+            scores = self._plain(torch.zeros((len(scores), 1), dtype=torch.int64, device=scores.device), scores)
+        if not self.samples:
+            return scores.argmax(-1)
+        return torch.multinomial(torch.softmax(scores, -1), 1, generator=self._generator)[:, 0]
+
+    def _looking_processors(self, values: Mapping[str, Any], plan: GenerationPlan, device: str) -> LogitsProcessorList:
+        """Those that look at the tokens so far, in the order of transformers' `generate`."""
+        processors = LogitsProcessorList()
+        if plan.frequency_penalty or plan.presence_penalty:
+            processors.append(
+                RepetitionPenalties(self._prompt_length, plan.frequency_penalty, plan.presence_penalty)
+            )
+        if values.get("repetition_penalty", 1.0) != 1.0:
+            processors.append(RepetitionPenaltyLogitsProcessor(float(values["repetition_penalty"])))
+        if values.get("no_repeat_ngram_size"):
+            processors.append(NoRepeatNGramLogitsProcessor(values["no_repeat_ngram_size"]))
+        if values.get("bad_words_ids"):
+            processors.append(NoBadWordsLogitsProcessor(values["bad_words_ids"], self._ends))
+        if values.get("begin_suppress_tokens"):
+            processors.append(
+                SuppressTokensAtBeginLogitsProcessor(values["begin_suppress_tokens"], self._prompt_length, device)
+            )
+        return processors
+
+
+def _plain_processors(
+    values: Mapping[str, Any], temperature: float | None, device: str
+) -> tuple[LogitsProcessorList, list[tuple[str, Any]]]:
+    """Those that look at the scores alone, in the order of transformers' `generate`, and what they are made from."""
+    makers: dict[str, Callable[[Any], Any]] = {
+        "remove_invalid_values": lambda value: InfNanRemoveLogitsProcessor() if value else None,
+        "suppress_tokens": lambda value: SuppressTokensLogitsProcessor(value, device),
+    }
+    if temperature is not None:
+        values = {"top_k": _DEFAULT_TOP_K, **values, "temperature": temperature}
+        makers |= {
+            "temperature": lambda value: TemperatureLogitsWarper(value) if value != 1 else None,
+            "top_h": TopHLogitsWarper,
+            "top_k": lambda value: TopKLogitsWarper(value) if value else None,
+            "top_p": lambda value: TopPLogitsWarper(float(value)) if value < 1 else None,
+            "min_p": MinPLogitsWarper,
+            "typical_p": lambda value: TypicalLogitsWarper(float(value)) if value < 1 else None,
+            "epsilon_cutoff": lambda value: EpsilonLogitsWarper(value) if value else None,
+            "eta_cutoff": lambda value: EtaLogitsWarper(value, device=device) if value else None,
+        }
+    makers["renormalize_logits"] = lambda value: LogitNormalization() if value else None
+    processors, names = LogitsProcessorList(), []
+    for name, make in makers.items():
+        processor = None if values.get(name) is None else make(values[name])
+        if processor is not None:
+            processors.append(processor)
+            names.append((name, str(values[name])))
+    return processors, names
+
+
+def choose(logits: torch.Tensor, samplers: Sequence[Sampler], tokens: Sequence[Sequence[int]]) -> list[Choice]:
+    """The next token of each row of logits (rows, vocabulary); one look at the device for all of them.
+
+    Args:
+        logits: after each sequence's last token.
+        samplers: the sequences'.
+        tokens: of each sequence, context and answer.
+    """
+    failed: dict[int, Exception] = {}
+    chosen = logits.argmax(-1)
+    groups: dict[Any, list[int]] = {}
+    for index, sampler in enumerate(samplers):
+        if not sampler.greedy:
+            key = sampler.key
+            groups.setdefault(("alone", index) if key is None else key, []).append(index)
+    for indices in groups.values():
+        if len(indices) > 1:
+            try:
+                chosen[indices] = samplers[indices[0]].draw(logits[indices].float())
+                continue
+            except Exception:  # noqa: BLE001  one of them: each by itself tells which
+                pass
+        for index in indices:
+            try:
+                chosen[index] = samplers[index].choose(logits[index : index + 1], tokens[index])[0]
+            except Exception as error:  # noqa: BLE001  it is this sequence's, not the others'
+                failed[index] = error
+    return [failed.get(index, token) for index, token in enumerate(chosen.tolist())]
