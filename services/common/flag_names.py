@@ -88,6 +88,8 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "llm_gen_temperature",
         "llm_gen_do_sample",
         "llm_cache_bytes",
+        "llm_max_batch",
+        "llm_max_tokens_in_flight",
         "llm_trust_remote_code",
         "responses_api_api_key",
         "responses_api_base_url",

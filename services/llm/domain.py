@@ -115,6 +115,8 @@ class GenerationRequest:
     tool_choice: ToolChoice | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of one backend alone, by name."""
+    session: str = ""
+    """Whose it is, for a fair turn: a conversation's id, or empty."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,16 @@ class Finished:
     usage: Usage | None = None
 
 
-BackendEvent: TypeAlias = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallEvent | InvalidToolCall | Finished
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A backend that lets requests in by what they take has let this one in, after so many seconds of waiting."""
+
+    waited_s: float
+
+
+BackendEvent: TypeAlias = (
+    Admitted | TextDelta | ReasoningDelta | ToolCallStarted | ToolCallEvent | InvalidToolCall | Finished
+)
 """What a backend yields: any number of deltas and calls, then one `Finished`."""
 
 

@@ -157,11 +157,28 @@ class LlmSettings(ServerSettings):
         description="any other --llm_gen_<parameter>, such as top_p, top_k, repetition_penalty",
         json_schema_extra={"hidden": True},
     )
-    llm_cache_bytes: int = Field(
-        2 << 30,
+    llm_cache_bytes: int | None = Field(
+        None,
         ge=0,
         description="bytes of memory for contexts that were read already, so that a turn reads only what is new; the "
         "least recently used go first; 0 keeps none",
+        json_schema_extra={
+            **_LOCAL,
+            "default_text": "transformers: 16384 tokens' worth, on a GPU a quarter of its memory; mlx-lm: 2 GiB",
+        },
+    )
+    llm_max_batch: int = Field(
+        32,
+        ge=1,
+        le=1024,
+        description="answers written at a time, each step for all of them (transformers); more requests wait",
+        json_schema_extra=_LOCAL,
+    )
+    llm_max_tokens_in_flight: int = Field(
+        0,
+        ge=0,
+        description="tokens of the contexts and answers at work at a time (transformers); 0: as many as the memory of "
+        "--llm_cache_bytes holds",
         json_schema_extra=_LOCAL,
     )
     llm_trust_remote_code: bool = Field(

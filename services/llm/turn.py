@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from services.common.errors import UpstreamError
 from services.llm.domain import (
+    Admitted,
     BackendEvent,
     Finished,
     FinishReason,
@@ -65,6 +66,8 @@ class Turn:
             UpstreamError: the answer has ended and is empty, or nothing but calls that cannot be made.
         """
         outputs: list[TurnOutput] = []
+        if isinstance(event, Admitted):
+            return outputs  # of the waiting, which is not part of the answer
         if isinstance(event, TextDelta):
             self._sort(self._thinking.feed(event.text), outputs)
         elif isinstance(event, ReasoningDelta):

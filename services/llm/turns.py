@@ -18,6 +18,7 @@ from services.llm.conversation.conversations import Conversations, RunningTurn, 
 from services.llm.conversation.window import shorten
 from services.llm.deadline import Deadline
 from services.llm.domain import (
+    Admitted,
     Completed,
     GenerationRequest,
     Message,
@@ -178,6 +179,7 @@ class Turns:
             tools or (),
             asked.tool_choice,
             asked.options,
+            asked.conversation_id,
         )
 
     async def _with_images(self, request: GenerationRequest, new: int) -> GenerationRequest:
@@ -216,10 +218,12 @@ class Turns:
             async with self._admission.admit() as waited:
                 clock.queue_s = waited
                 capabilities = self._backend.capabilities
-                relay.put(Started(response_id, capabilities.model, capabilities.backend))
+                started = Started(response_id, capabilities.model, capabilities.backend)
+                if not capabilities.admits:
+                    relay.put(started)
                 while True:
                     try:
-                        await self._relay_answer(request, turn, relay, clock)
+                        await self._relay_answer(request, turn, relay, clock, started)
                         break
                     except ContextLengthError:
                         fewer = None if clock.saw_output else await shorter()
@@ -230,7 +234,9 @@ class Turns:
         if turn.finished is None:
             raise UpstreamError("the model's answer broke off")
 
-    async def _relay_answer(self, request: GenerationRequest, turn: Turn, relay: Relay, clock: "_Clock") -> None:
+    async def _relay_answer(
+        self, request: GenerationRequest, turn: Turn, relay: Relay, clock: "_Clock", started: Started
+    ) -> None:
         def put(outputs: Sequence[TurnOutput]) -> None:
             for output in outputs:
                 clock.see(output)
@@ -240,6 +246,9 @@ class Turns:
         try:
             async with contextlib.aclosing(self._backend.generate(request)) as events:
                 async for event in events:
+                    if isinstance(event, Admitted):
+                        clock.queue_s += event.waited_s
+                        relay.put(started)
                     deadline.stop()
                     put(turn.feed(event))
                     if turn.waits:

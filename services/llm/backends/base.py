@@ -29,6 +29,7 @@ class Capabilities:
         backend: the backend's name, as in `--llm_backend`.
         context_length_tokens: tokens of context and answer together; 0 where it is not known.
         parallel: generations that it works on at a time; more wait.
+        admits: whether each answer begins with `Admitted`, once the backend has room for it.
         in_process: whether it works on this machine, where any other work of it slows a turn down.
     """
 
@@ -40,6 +41,7 @@ class Capabilities:
     prefill: bool = False
     parallel: int = 1
     in_process: bool = False
+    admits: bool = False
 
 
 class Backend(ABC):

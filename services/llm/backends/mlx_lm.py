@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _WARM_UP = GenerationRequest((Message(Role.USER, (TextPart("Hello."),)),))
+_CACHE_BYTES = 2 << 30
 _PREFILL_PRIORITY = 1
 """Who reads ahead steps back for those who wait for an answer."""
 
@@ -66,7 +67,7 @@ class MlxLmBackend(Backend):
                 folder,
                 settings.llm_device,
                 settings.llm_torch_dtype,
-                settings.llm_cache_bytes,
+                _CACHE_BYTES if settings.llm_cache_bytes is None else settings.llm_cache_bytes,
                 settings.llm_trust_remote_code,
                 RoleNames(settings.init_chat_role, settings.user_role),
             )

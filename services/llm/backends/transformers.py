@@ -1,4 +1,4 @@
-"""Any chat model of the transformers library, in this process: CUDA, CPU or MPS. One answer at a time."""
+"""Any chat model of the transformers library, in this process: CUDA, CPU or MPS."""
 
 import asyncio
 import logging
@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from services.common.errors import ParleyError, StartupError
 from services.common.model_thread import ModelThread, Stop
 from services.llm.backends.base import Backend, Capabilities, RoleNames
-from services.llm.backends.generation_options import check_flags, plan
+from services.llm.backends.generation_options import GenerationPlan, check_flags, plan
 from services.llm.domain import BackendEvent, GenerationRequest, Message, Role, Sampling, TextPart
 from services.llm.weights import locate
 
 if TYPE_CHECKING:
-    from services.llm.backends.causal_lm import CausalLanguageModel
+    from services.llm.backends.batching.batched_lm import BatchedLanguageModel
+    from services.llm.backends.batching.packed import PackedModel
+    from services.llm.backends.causal_lm import LoadedModel
+    from services.llm.backends.one_at_a_time import OneAtATime
     from services.llm.settings import LlmSettings
 
 log = logging.getLogger(__name__)
@@ -24,12 +27,17 @@ _WARM_UP = GenerationRequest((Message(Role.USER, (TextPart("Hello."),)),))
 
 
 class TransformersBackend(Backend):
-    """The model lives on its own thread; requests come to it one after another."""
+    """Answers are written together, a step for all of them at a time (`batching`).
+
+    A model that cannot be batched answers one request after another, on the thread that loaded it.
+    """
 
     def __init__(self, settings: "LlmSettings") -> None:
         self._settings = settings
         self._thread = ModelThread("llm-model")
-        self._model: CausalLanguageModel | None = None
+        self._loaded: LoadedModel | None = None
+        self._batched: BatchedLanguageModel | None = None
+        self._single: OneAtATime | None = None
         self._capabilities = Capabilities(settings.model, "transformers", in_process=True)
         self._defaults: dict[str, Any] = {
             **settings.generation_options,
@@ -58,61 +66,112 @@ class TransformersBackend(Backend):
         finally:
             stop.set()
 
-        def load_model() -> "CausalLanguageModel":
-            from services.llm.backends.causal_lm import CausalLanguageModel, ModelOptions
-
-            options = ModelOptions(
-                folder,
-                settings.llm_device,
-                settings.llm_torch_dtype,
-                settings.llm_quantization,
-                settings.llm_threads,
-                settings.llm_trust_remote_code,
-                RoleNames(settings.init_chat_role, settings.user_role),
-            )
-            model = CausalLanguageModel(options)
+        options = (
+            folder,
+            settings.llm_device,
+            settings.llm_torch_dtype,
+            settings.llm_quantization,
+            settings.llm_threads,
+            settings.llm_trust_remote_code,
+            RoleNames(settings.init_chat_role, settings.user_role),
+        )
+        try:
+            await self._load(options)
             # The first answer pays for what is set up late, and flags that the model rejects show now, not in a call.
             warm_up = plan({**self._defaults, "max_new_tokens": 2, "min_new_tokens": 0}, {}, Sampling())
-            model.generate(_WARM_UP, warm_up, Stop(), lambda event: True)
-            return model
-
-        try:
-            self._model = await self._thread.run(load_model)
+            async with aclosing(self._answer(_WARM_UP, warm_up)) as events:
+                async for _ in events:
+                    pass
         except (ParleyError, StartupError):
             raise
         except Exception as error:
             log.debug("loading failed", exc_info=True)
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise StartupError(f"--model_name {settings.model_reference}: cannot load the model: {reason}") from error
-        tools = self._model.template.tool_format is not None
+
+    async def _load(self, options: tuple[Any, ...]) -> None:
+        settings = self._settings
+
+        def load_model() -> "tuple[LoadedModel, PackedModel | None, dict[str, Any], int]":
+            import torch
+
+            from services.llm.backends.batching.packing import pack
+            from services.llm.backends.causal_lm import ModelOptions, load
+
+            wanted = ModelOptions(*options)
+            loaded = load(wanted)
+            defaults = loaded.model.generation_config.to_dict()
+            packed = pack(loaded, wanted.quantization, lambda: load(wanted))
+            if packed is None and loaded.model is None:
+                loaded = load(wanted)
+            return loaded, packed, defaults, torch.get_num_threads()
+
+        loaded, packed, defaults, threads = await self._thread.run(load_model)
+        self._loaded = loaded
+        fields: dict[str, Any] = {"device": loaded.device, "dtype": str(loaded.dtype).removeprefix("torch.")}
+        if packed is not None:
+            from services.llm.backends.batching.batched_lm import BatchedLanguageModel, EngineOptions
+
+            engine = EngineOptions(
+                settings.llm_cache_bytes, settings.llm_max_batch, settings.llm_max_tokens_in_flight, threads
+            )
+            self._batched = BatchedLanguageModel(loaded, packed, defaults, engine)
+            fields |= {"engine": type(packed).__name__, "cache_bytes": self._batched.cache_bytes}
+        else:
+            from services.llm.backends.one_at_a_time import OneAtATime
+
+            self._single = await self._thread.run(OneAtATime, loaded, settings.llm_quantization)
+            fields["engine"] = "one answer at a time"
+        log.info(
+            "model loaded",
+            extra={
+                **fields,
+                "quantization": settings.llm_quantization or "none",
+                "threads": threads,
+                "context": loaded.context_length,
+            },
+        )
         self._capabilities = Capabilities(
-            settings.model, "transformers", self._model.context_length, tools, in_process=True
+            settings.model,
+            "transformers",
+            loaded.context_length,
+            tools=loaded.template.tool_format is not None,
+            prefill=self._batched is not None and settings.llm_cache_bytes != 0,
+            parallel=settings.llm_max_batch if self._batched else 1,
+            in_process=True,
+            admits=self._batched is not None,
         )
 
     def check(self, request: GenerationRequest) -> None:
-        assert self._model is not None, "load comes first"
-        self._model.template.check(request.tools, request.tool_choice)
+        assert self._loaded is not None, "load comes first"
+        self._loaded.template.check(request.tools, request.tool_choice)
         plan(self._defaults, request.options, request.sampling)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[BackendEvent, None]:
-        model = self._model
-        assert model is not None, "load comes first"
         planned = plan(self._defaults, request.options, request.sampling)
-
-        def work(stop: Stop, put: Callable[[BackendEvent], bool]) -> None:
-            model.generate(request, planned, stop, put)
-
-        events: AsyncGenerator[BackendEvent, None] = self._thread.stream_pushed(work)
-        async with aclosing(events):
+        async with aclosing(self._answer(request, planned)) as events:
             async for event in events:
                 yield event
 
+    def _answer(self, request: GenerationRequest, planned: GenerationPlan) -> AsyncGenerator[BackendEvent, None]:
+        if self._batched is not None:
+            return self._batched.generate(request, planned)
+        single = self._single
+        assert single is not None, "load comes first"
+
+        def work(stop: Stop, put: Callable[[BackendEvent], bool]) -> None:
+            single.generate(request, planned, stop, put)
+
+        return self._thread.stream_pushed(work)
+
     async def prefill(self, request: GenerationRequest) -> int:
-        return 0
+        return await self._batched.prefill(request) if self._batched is not None else 0
 
     async def aclose(self) -> None:
+        if self._batched is not None:
+            await self._batched.aclose()
         await self._thread.aclose()
-        self._model = None
+        self._batched = self._single = self._loaded = None
 
 
 def _check_device(device: str) -> None:

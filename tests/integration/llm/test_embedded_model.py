@@ -17,7 +17,8 @@ from tests.support.servers import ROOT, RunningServer, running
 
 pytestmark = pytest.mark.models
 
-FLAGS = ("--model_name", EMBEDDED, "--llm_torch_dtype", "bfloat16" if prefers_bfloat16() else "float32")
+DTYPE = "bfloat16" if prefers_bfloat16() else "float32"
+FLAGS = ("--llm_backend", "transformers", "--model_name", EMBEDDED, "--llm_torch_dtype", DTYPE)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -65,7 +66,7 @@ async def test_memory_stays_within_its_bound(started: RunningServer) -> None:
 
 async def test_a_model_that_is_not_there_ends_the_program_with_one_line() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.llm", "--port", "0", "--model_name", "/no/such/model"),
+        *(sys.executable, "-m", "services.llm", "--llm_backend", "transformers", "--port", "0", "--model_name", "/no/such/model"),
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
     )

@@ -34,6 +34,7 @@ class Engine:
         max_batch: sequences at work at a time.
         max_tokens: tokens in flight at a time, at most `capacity`.
         threads: processor threads for a step; decoding takes one where that is faster.
+        keep: whether what is over stays for those that begin with it.
         flush: called on the engine's thread when a step's events have been handed over.
     """
 
@@ -44,11 +45,12 @@ class Engine:
         max_batch: int,
         max_tokens: int,
         threads: int = 1,
+        keep: bool = True,
         flush: Callable[[], None] = lambda: None,
     ) -> None:
         self._model = model
         self._pool = KeyValues(model.shape, capacity, model.device)
-        self._store = PrefixStore(capacity)
+        self._store = PrefixStore(capacity, keep=keep)
         self._pace = Pace()
         self._scheduler = Scheduler(self._store, self._pace, max_batch, max_tokens)
         self._threads = threads

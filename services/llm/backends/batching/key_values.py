@@ -134,7 +134,7 @@ class _Step:
         if self._gathers:
             return [self._decode_gathered(layer, groups[: len(self._single)], scale, window, softcap)]
         results = []
-        for views, query in zip(self._views, groups[: len(self._single)].split(1), strict=True):
+        for views, query in zip(self._views, torch.split(groups[: len(self._single)], 1), strict=True):
             key, value = views[layer * 2], views[layer * 2 + 1]
             if window is not None and key.shape[2] > window:
                 key, value = key[:, :, -window:], value[:, :, -window:]

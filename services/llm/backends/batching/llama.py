@@ -1,6 +1,6 @@
 """The forward pass of models built as Llama is, without what costs time between the kernels. Imports torch.
 
-Llama, Mistral, Qwen 2 and 3, SmolLM 2: RMS norm, rotary embedding over whole heads, grouped queries, gated linear units.
+Llama, Mistral, Qwen 2 and 3, SmolLM 2: RMS norm, rotary embedding over whole heads, grouped queries, gated units.
 For a small model on a CPU the library's own forward spends a third of a step outside the kernels; here the projections
 that read the same input are one, and norms are one call. Other models go as they are (`packed.PackedTransformer`).
 """

@@ -1,7 +1,7 @@
 """Which keys and values there are, of which tokens, and where in the pool they lie. Pure: no tensors.
 
-Attention reads a sequence's keys and values as one piece, so each gets a piece of the pool of its own. When the sequence
-is over the piece stays, until something newer needs the room.
+Attention reads a sequence's keys and values as one piece, so each gets a piece of the pool of its own. When the
+sequence is over the piece stays, until something newer needs the room.
 """
 
 import itertools
@@ -58,10 +58,14 @@ class Lease:
 
 
 class PrefixStore:
-    """The spans of a pool of `capacity` tokens; those of nobody go when room is needed, least recently used first."""
+    """The spans of a pool of `capacity` tokens; those of nobody go when room is needed, least recently used first.
 
-    def __init__(self, capacity: int) -> None:
+    With `keep` off they go at once.
+    """
+
+    def __init__(self, capacity: int, *, keep: bool = True) -> None:
         self.capacity = capacity
+        self._keep = keep
         self._spans: list[Span] = []
         self._clock = itertools.count(1)
         self.evicted = 0
@@ -132,7 +136,7 @@ class PrefixStore:
         span.owner = None
         span.used = next(self._clock)
         span.capacity = min(span.capacity, _grains(len(span.tokens)))
-        if not span.tokens:
+        if not span.tokens or not self._keep:
             self.drop(span)
 
     def drop(self, span: Span) -> None:
@@ -218,8 +222,8 @@ class PrefixStore:
             self.evicted += 1
 
 
-def shared_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two contexts begin with in common."""
+def shared_length(first: Sequence[object], second: Sequence[object]) -> int:
+    """How many items two sequences begin with in common."""
     most, length = min(len(first), len(second)), 0
     while length < most and first[length : length + _CHUNK] == second[length : length + _CHUNK]:
         length += _CHUNK

@@ -81,13 +81,13 @@ class Sampler:
         if len(tokens) - self._prompt_length < self._min_new_tokens:
             scores = scores.index_fill(1, self._ends, -math.inf)
         if self._looking:
-            scores = self._looking(torch.tensor([list(tokens)], device=scores.device), scores)
+            scores = self._looking(torch.tensor([list(tokens)], device=scores.device), scores)  # type: ignore[arg-type]
         return self.draw(scores)
 
     def draw(self, scores: torch.Tensor) -> torch.Tensor:
         """The next token of each row of scores, (rows,)."""
         if self._plain:
-            scores = self._plain(torch.zeros((len(scores), 1), dtype=torch.int64, device=scores.device), scores)
+            scores = self._plain(torch.zeros((len(scores), 1), dtype=torch.int64, device=scores.device), scores)  # type: ignore[arg-type]
         if not self.samples:
             return scores.argmax(-1)
         return torch.multinomial(torch.softmax(scores, -1), 1, generator=self._generator)[:, 0]
@@ -96,9 +96,7 @@ class Sampler:
         """Those that look at the tokens so far, in the order of transformers' `generate`."""
         processors = LogitsProcessorList()
         if plan.frequency_penalty or plan.presence_penalty:
-            processors.append(
-                RepetitionPenalties(self._prompt_length, plan.frequency_penalty, plan.presence_penalty)
-            )
+            processors.append(RepetitionPenalties(self._prompt_length, plan.frequency_penalty, plan.presence_penalty))
         if values.get("repetition_penalty", 1.0) != 1.0:
             processors.append(RepetitionPenaltyLogitsProcessor(float(values["repetition_penalty"])))
         if values.get("no_repeat_ngram_size"):
@@ -158,15 +156,19 @@ def choose(logits: torch.Tensor, samplers: Sequence[Sampler], tokens: Sequence[S
             key = sampler.key
             groups.setdefault(("alone", index) if key is None else key, []).append(index)
     for indices in groups.values():
-        if len(indices) > 1:
-            try:
-                chosen[indices] = samplers[indices[0]].draw(logits[indices].float())
-                continue
-            except Exception:  # noqa: BLE001  one of them: each by itself tells which
-                pass
-        for index in indices:
-            try:
-                chosen[index] = samplers[index].choose(logits[index : index + 1], tokens[index])[0]
-            except Exception as error:  # noqa: BLE001  it is this sequence's, not the others'
-                failed[index] = error
+        if len(indices) == 1 or not _draw_together(chosen, indices, logits, samplers):
+            for index in indices:
+                try:
+                    chosen[index] = samplers[index].choose(logits[index : index + 1], tokens[index])[0]
+                except Exception as error:  # noqa: BLE001  it is this sequence's, not the others'
+                    failed[index] = error
     return [failed.get(index, token) for index, token in enumerate(chosen.tolist())]
+
+
+def _draw_together(chosen: torch.Tensor, indices: list[int], logits: torch.Tensor, samplers: Sequence[Sampler]) -> bool:
+    """Draw for all of a group; False where that fails: then each by itself tells whose fault it is."""
+    try:
+        chosen[indices] = samplers[indices[0]].draw(logits[indices].float())
+    except Exception:  # noqa: BLE001  the group may hold one bad row
+        return False
+    return True

@@ -128,7 +128,7 @@ class Scheduler:
             sequence.sink.put(Prefilled(0))
 
     def _relieve(self, sequence: Sequence) -> None:
-        """A context that is being made ready for this very sequence is ready enough: the sequence goes on from there."""
+        """A context that is being made ready for this very sequence is ready enough: it goes on from there."""
         for other in [other for other in self.active if other.only_prefill]:
             shared = shared_length(other.tokens, sequence.tokens)
             if other.span is not None and shared >= len(other.tokens) - 16:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncGenerator
 
 from services.llm.backends.batching.engine import Engine
-from services.llm.backends.batching.sequence import Entered, Failed, Prefilled, Sequence, SequenceEvent, Token
+from services.llm.backends.batching.sequence import Failed, Prefilled, Sequence, SequenceEvent, Token
 
 
 class Courier:
@@ -85,6 +85,3 @@ async def run(engine: Engine, sequence: Sequence, stream: EventStream) -> AsyncG
 def _hand_over(events: list[tuple[EventStream, SequenceEvent]]) -> None:
     for stream, event in events:
         stream.receive(event)
-
-
-__all__ = ["Courier", "Entered", "EventStream", "run"]
