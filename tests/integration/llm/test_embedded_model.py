@@ -41,7 +41,7 @@ async def test_a_real_answer_streams_in_text_and_segments(started: RunningServer
     deltas = [response.text_delta.text for response in responses if response.HasField("text_delta")]
     spoken = [response.speech_segment.text for response in responses if response.HasField("speech_segment")]
     assert responses[0].started.model == "smollm2-135m-instruct"
-    assert len(deltas) > 5
+    assert len(deltas) > 2
     assert "Paris" in "".join(deltas)
     assert "".join("".join(deltas).split()) == "".join("".join(spoken).split())
     assert responses[-1].completed.usage.output_tokens >= len(deltas)
@@ -66,7 +66,17 @@ async def test_memory_stays_within_its_bound(started: RunningServer) -> None:
 
 async def test_a_model_that_is_not_there_ends_the_program_with_one_line() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.llm", "--llm_backend", "transformers", "--port", "0", "--model_name", "/no/such/model"),
+        *(
+            sys.executable,
+            "-m",
+            "services.llm",
+            "--llm_backend",
+            "transformers",
+            "--port",
+            "0",
+            "--model_name",
+            "/no/such/model",
+        ),
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
     )
