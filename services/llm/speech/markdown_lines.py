@@ -71,10 +71,7 @@ def closes_fence(line: str, fence: str, *, final: bool) -> bool | None:
 
 def _run(line: str, start: int, characters: str) -> int:
     """Where a run of the characters that begins at `start` ends."""
-    end = start
-    while end < len(line) and line[end] in characters:
-        end += 1
-    return end
+    return len(line) - len(line[start:].lstrip(characters))
 
 
 def _heading(line: str, indent: int, final: bool) -> Start | None:

@@ -12,6 +12,7 @@ from services.llm.domain import (
     Completed,
     FinishReason,
     ImagePart,
+    InvalidToolCall,
     Message,
     ReasoningDelta,
     Role,
@@ -146,6 +147,8 @@ def test_events_go_out_as_what_they_are() -> None:
     segment = convert.event_message(SpeechSegment(2, "a", 3), "de").speech_segment
     assert (segment.index, segment.text, segment.sentence_count, segment.language_code) == (2, "a", 3, "de")
     assert convert.event_message(ToolCallEvent(call), "de").tool_call.name == "f"
+    error = convert.event_message(InvalidToolCall("c", "f", "{", "broken"), "de").tool_call_error
+    assert (error.id, error.name, error.arguments_text, error.error) == ("c", "f", "{", "broken")
     started = convert.event_message(Started("r", "m", "b"), "de").started
     assert (started.response_id, started.model, started.backend) == ("r", "m", "b")
 

@@ -22,7 +22,7 @@ from orchestrator.domain import (
 )
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
-from orchestrator.stages.language_model import GenerationStarted, Prompt, SpeechSegment
+from orchestrator.stages.language_model import GenerationStarted, Prompt, SpeechSegment, ToolCallFailed
 from orchestrator.turn import Heard, Turn, TurnOptions
 from services.common.errors import UpstreamError
 from tests.support.scripted_stages import ScriptedLlm, ScriptedStages, ScriptedTts, answer
@@ -290,6 +290,16 @@ async def test_a_response_cut_while_it_is_held_was_heard_up_to_there() -> None:
         await asyncio.sleep(5)
         client.turn.cancel()
     assert done(client.events).transcript == "One two"
+
+
+async def test_edge_12_a_call_that_cannot_be_made_is_told_and_the_response_goes_on() -> None:
+    stages = stages_that_say("One.", "Two.")
+    stages.llm.scripts[0].insert(-1, ToolCallFailed("get_weather", "the arguments are not valid JSON"))
+    async with Client(stages) as client:
+        await client.until(ResponseDone)
+    (failure,) = [event for event in client.events if isinstance(event, Failure)]
+    assert failure.error.message == "the model called a tool get_weather wrongly: the arguments are not valid JSON"
+    assert done(client.events).status is ResponseStatus.COMPLETED
 
 
 # Speculative
