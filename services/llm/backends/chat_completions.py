@@ -48,7 +48,7 @@ class ChatCompletionsBackend(ApiBackend):
     def _effort_parameter(self, effort: str) -> dict[str, Any]:
         return {"reasoning_effort": effort}
 
-    def _reader(self, ids: ToolIds) -> AnswerReader:
+    def _reader(self, ids: ToolIds, body: Mapping[str, Any]) -> AnswerReader:
         return ChatReader(ids)
 
     def _message(self, message: Message) -> dict[str, Any]:

@@ -37,8 +37,8 @@ class ResponsesApiBackend(ApiBackend):
     def _effort_parameter(self, effort: str) -> dict[str, Any]:
         return {"reasoning": {"effort": effort}}
 
-    def _reader(self, ids: ToolIds) -> AnswerReader:
-        return ResponsesReader(ids)
+    def _reader(self, ids: ToolIds, body: Mapping[str, Any]) -> AnswerReader:
+        return ResponsesReader(ids, body.get("max_output_tokens"))
 
     def _items(self, message: Message) -> Iterator[dict[str, Any]]:
         """A message as items: calls and their outputs are items of their own."""

@@ -167,6 +167,13 @@ def test_edge_21_a_stream_without_an_end_has_broken_off() -> None:
         read(delta("A"))
 
 
+def test_an_answer_as_long_as_it_may_be_was_cut_though_the_server_does_not_say_so() -> None:
+    end = completed(message("A"), usage={"input_tokens": 7, "output_tokens": 3})
+    for limit, reason in ((3, FinishReason.LENGTH), (4, FinishReason.STOP)):
+        finished = ResponsesReader(ToolIds(()), limit).feed(end)[-1]
+        assert finished == Finished(reason, Usage(7, 3))
+
+
 def test_usage_in_detail() -> None:
     usage = {
         "input_tokens": 7,

@@ -72,8 +72,8 @@ class ApiBackend(Backend):
         """How the API is told the reasoning effort."""
 
     @abstractmethod
-    def _reader(self, ids: ToolIds) -> AnswerReader:
-        """What reads an answer."""
+    def _reader(self, ids: ToolIds, body: Mapping[str, Any]) -> AnswerReader:
+        """What reads the answer to a request."""
 
     def _parameter_names(self) -> Mapping[str, str]:
         return self.parameters
@@ -111,7 +111,7 @@ class ApiBackend(Backend):
         while True:
             begun = False
             try:
-                async with aclosing(self._attempt(orjson.dumps(body), request, clocks)) as batches:
+                async with aclosing(self._attempt(body, request, clocks)) as batches:
                     async for batch in batches:
                         begun = True
                         for event in batch:
@@ -151,7 +151,7 @@ class ApiBackend(Backend):
         return body
 
     async def _attempt(
-        self, body: bytes, request: GenerationRequest, clocks: Clocks
+        self, body: Mapping[str, Any], request: GenerationRequest, clocks: Clocks
     ) -> AsyncGenerator[list[BackendEvent], None]:
         """One try; yields what is ready together, together.
 
@@ -159,8 +159,8 @@ class ApiBackend(Backend):
             ProviderFailure: it has failed.
         """
         assert self._connection is not None, "load comes first"
-        reader, stops = self._reader(ToolIds(request.messages)), StopStrings(request.sampling.stop)
-        response = await self._connection.post(self.path, body, clocks)
+        reader, stops = self._reader(ToolIds(request.messages), body), StopStrings(request.sampling.stop)
+        response = await self._connection.post(self.path, orjson.dumps(body), clocks)
         chunks, ended = read_chunks(response), False
         try:
             read = _read_stream if _is_stream(response) else _read_whole

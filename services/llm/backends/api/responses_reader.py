@@ -48,10 +48,15 @@ _INCOMPLETE = {
 
 
 class ResponsesReader(AnswerReader):
-    """Takes the events of a response apart."""
+    """Takes the events of a response apart.
 
-    def __init__(self, ids: ToolIds) -> None:
+    Args:
+        limit: tokens that the answer may have; None where it was not limited. llama.cpp does not say that it cut one.
+    """
+
+    def __init__(self, ids: ToolIds, limit: int | None = None) -> None:
         super().__init__(ids)
+        self._limit = limit
         self._said: set[tuple[str, str]] = set()
         self._calls: dict[str, PartialCall] = {}
         self._told: set[str] = set()
@@ -89,7 +94,7 @@ class ResponsesReader(AnswerReader):
             self._item(item, "done", {"output_index": place, "item_id": item.get("id")}, events, said)
         for key in list(self._calls):
             self._close(key, events)
-        reason = FinishReason.STOP
+        reason, usage = FinishReason.STOP, read_usage(answer.get("usage"), _USAGE_NAMES)
         if status == "incomplete":
             why = (answer.get("incomplete_details") or {}).get("reason")
             if why not in _INCOMPLETE:
@@ -99,8 +104,10 @@ class ResponsesReader(AnswerReader):
             reason = FinishReason.TOOL_CALLS
         elif self._refused:
             reason = FinishReason.CONTENT_FILTER
+        elif self._limit is not None and usage is not None and usage.output_tokens >= self._limit:
+            reason = FinishReason.LENGTH
         self.ended = True
-        return [*events, Finished(reason, read_usage(answer.get("usage"), _USAGE_NAMES))]
+        return [*events, Finished(reason, usage)]
 
     def end(self) -> list[BackendEvent]:
         if not self.ended:
