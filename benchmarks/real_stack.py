@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
 from cli.audio_files import SpeechFile
@@ -22,12 +23,12 @@ _SPEECH_LEVEL = 0.03
 
 
 @contextlib.asynccontextmanager
-async def real_stack() -> AsyncIterator[dict[str, RunningServer]]:
-    """Start the four; yields them by name."""
+async def real_stack(*llm_flags: str) -> AsyncIterator[dict[str, RunningServer]]:
+    """Start the four, the language model with more flags; yields them by name."""
     chosen = {"model_name": EMBEDDED_MODEL, **EMBEDDED_SPEED, **EMBEDDED_GENERATION}
     flags = {
         "stt": (),
-        "llm": ("--llm_backend=transformers", *(f"--{name}={value}" for name, value in chosen.items())),
+        "llm": ("--llm_backend=transformers", *(f"--{name}={value}" for name, value in chosen.items()), *llm_flags),
         "tts": (),
     }
     async with contextlib.AsyncExitStack() as stack:
@@ -52,9 +53,18 @@ async def speak(target: str, recording: Path) -> list[Turn]:
     return talk.dialogue.turns
 
 
+def start_of_speech_s(recording: Path) -> float:
+    """Where the first speech in a recording begins, told from its loudness alone."""
+    return float(_voiced_frames(recording)[0]) * _FRAME_S
+
+
 def end_of_speech_s(recording: Path) -> float:
     """Where the last speech in a recording ends, told from its loudness alone: no model that is being measured."""
+    return float(_voiced_frames(recording)[-1] + 1) * _FRAME_S
+
+
+def _voiced_frames(recording: Path) -> npt.NDArray[np.intp]:
     samples, rate = soundfile.read(recording, dtype="float32")
     frame = round(rate * _FRAME_S)
     loudness = np.sqrt((samples[: len(samples) // frame * frame].reshape(-1, frame) ** 2).mean(axis=1))
-    return float(np.flatnonzero(loudness >= _SPEECH_LEVEL * loudness.max())[-1] + 1) * _FRAME_S
+    return np.flatnonzero(loudness >= _SPEECH_LEVEL * loudness.max())

@@ -1,9 +1,9 @@
 """End of speech to first audio byte, all models real, recordings at the speed of speech through `Converse`.
 
 Side by side: answers begun at a pause (`--speculation`, the default), and answers begun when the turn is surely over.
-The same recordings go to both, in turn, through the same three services. The end of speech is told from the loudness of the
-recording; the endpointing wait is included. The stages are the server's own `TurnTimings`, each from the end of speech.
-What speculation wastes is what the model wrote for answers that nobody heard.
+The same recordings go to both, in turn, through the same three services. The end of speech is told from the loudness
+of the recording; the endpointing wait is included. The stages are the server's own `TurnTimings`, each from the end of
+speech. What speculation wastes is what the model wrote for answers that nobody heard.
 
     python -m benchmarks.voice_to_voice [--turns 12]
 """

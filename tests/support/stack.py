@@ -42,11 +42,13 @@ class Conversation:
 
     def __init__(self, call: Any) -> None:
         self._call = call
+        self._writing = asyncio.Lock()
         self.events: list[pb.ConverseResponse] = []
 
     async def send(self, event_id: str = "", **event: Any) -> None:
         """Send one client event, named as in the contract."""
-        await self._call.write(pb.ConverseRequest(event_id=event_id, **event))
+        async with self._writing:  # gRPC takes one message at a time
+            await self._call.write(pb.ConverseRequest(event_id=event_id, **event))
 
     async def append(self, audio: bytes = bytes(3200)) -> None:
         """Send audio; by default a tenth of a second of it."""
