@@ -17,7 +17,7 @@ from services.llm.backends.generation_options import MLX_PARAMETERS, plan
 from services.llm.backends.mlx_lm import MlxLmBackend
 from services.llm.domain import Finished, FinishReason, GenerationRequest, Message, Role, Sampling, TextDelta, TextPart
 from services.llm.settings import LlmSettings
-from services.llm.weights import EMBEDDED, locate
+from services.llm.weights import EMBEDDED
 from tests.support.tiny_model import save_tiny_model
 
 pytestmark = pytest.mark.models
@@ -27,21 +27,16 @@ SEA = (Message(Role.USER, (TextPart("Tell me a story about the sea."),)),)
 
 
 @pytest.fixture(scope="module")
-def embedded() -> Path:
-    return locate(EMBEDDED, "float32", LlmSettings().cache_dir, Stop())
-
-
-@pytest.fixture(scope="module")
 def tiny(embedded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(embedded, tmp_path_factory.mktemp("tiny"))
 
 
-def made(folder: Path, **flags: Any) -> MlxLmBackend:
+def made(folder: Path | str, **flags: Any) -> MlxLmBackend:
     return MlxLmBackend(LlmSettings(llm_backend="mlx-lm", model_name=str(folder), **flags))
 
 
 @contextlib.asynccontextmanager
-async def loaded(folder: Path, **flags: Any) -> AsyncIterator[MlxLmBackend]:
+async def loaded(folder: Path | str, **flags: Any) -> AsyncIterator[MlxLmBackend]:
     backend = made(folder, **flags)
     try:
         await backend.load()
@@ -89,6 +84,12 @@ def said(*texts: str) -> tuple[Message, ...]:
     """A conversation: instructions, then user and assistant in turn."""
     roles = (Role.SYSTEM, *(Role.USER, Role.ASSISTANT) * len(texts))
     return tuple(Message(role, (TextPart(text),)) for role, text in zip(roles, texts, strict=False))
+
+
+async def test_the_embedded_model_knows_the_capital_of_france() -> None:
+    async with loaded(EMBEDDED) as backend:
+        request = GenerationRequest(said("", "What is the capital of France?")[1:], Sampling(max_output_tokens=12))
+        assert "Paris" in (await answer(backend, request))[0]
 
 
 @pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.7}])
