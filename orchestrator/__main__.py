@@ -5,6 +5,7 @@ import asyncio
 import grpc
 from parley.agent.v1 import agent_service_pb2, agent_service_pb2_grpc
 
+from orchestrator.apology import Apology
 from orchestrator.live import SessionOptions
 from orchestrator.servicer import VoiceAgentServicer
 from orchestrator.settings import OrchestratorSettings
@@ -27,14 +28,15 @@ class Orchestrator(server.Service):
         self._services: Services | None = None
         limits = Limits(settings.session_idle_timeout_s, settings.session_max_s, settings.client_read_timeout_s)
         self._watchdog = Watchdog(limits)
-        self._watching: asyncio.Task[None] | None = None
+        self._apology = Apology(settings.apology_text)
+        self._running: list[asyncio.Task[None]] = []
 
     def register(self, grpc_server: grpc.aio.Server) -> None:
         """Connect to the services and add the servicer."""
         settings = self._settings
         self._services = connect(settings)
         sessions = AdmissionQueue("sessions", running=settings.max_sessions, waiting=0, retry_after_s=5.0)
-        turn = TurnOptions(settings.response_timeout_s, settings.max_audio_lead)
+        turn = TurnOptions(settings.response_timeout_s, settings.max_audio_lead, apology=self._apology)
         options = SessionOptions(turn, settings.speculation, settings.false_interruption_timeout)
         servicer = VoiceAgentServicer(self._services, sessions, options, self._watchdog)
         agent_service_pb2_grpc.add_VoiceAgentServiceServicer_to_server(servicer, grpc_server)
@@ -43,13 +45,14 @@ class Orchestrator(server.Service):
         """There is no model; begin to connect (a service may come later), and to watch the sessions."""
         if self._services is not None:
             self._services.warm()
-        self._watching = asyncio.create_task(self._watchdog.run())
+            self._running.append(asyncio.create_task(self._apology.prepare(self._services.tts)))
+        self._running.append(asyncio.create_task(self._watchdog.run()))
 
     async def aclose(self) -> None:
         """Close the connections to the services."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
         if self._services is not None:
             await self._services.aclose()
 

@@ -370,7 +370,7 @@ class LiveSession:
     async def _prefill(self) -> None:
         self._prefilling = True
         try:
-            await self._stages.llm.prefill(self.conversation_id)
+            await self._stages.llm.prefill(self._config, self.conversation_id)
         except ParleyError as error:  # the turn itself will tell, if it is more than a hiccup
             log.info("prefill failed", extra={"error": str(error)})
         finally:

@@ -45,6 +45,12 @@ class OrchestratorSettings(ServerSettings):
         description="seconds of speech that may be ahead of what the client plays",
         json_schema_extra=_TURNS,
     )
+    apology_text: str = Field(
+        "Sorry, something went wrong. Please say that again.",
+        max_length=500,
+        description="said where a response fails, in the default voice; empty says nothing",
+        json_schema_extra=_TURNS,
+    )
     response_timeout_s: float = Field(
         120.0, gt=0, description="seconds without progress after which a response fails", json_schema_extra=_LIMITS
     )

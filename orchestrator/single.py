@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from parley.common.v1 import chat_pb2
 
 from orchestrator import clock
+from orchestrator.apology import Apology
 from orchestrator.domain import (
     Failure,
     ServerEvent,
@@ -64,7 +65,9 @@ async def respond(
     outbox = Outbox(lambda event: response.output.audio_left(event))
     response_id = f"response_{uuid.uuid4().hex[:16]}"
     prompt = Prompt((*turn.history, user_message(text)), turn.conversation_id, language_code)
-    response = Turn(stages, turn.config, outbox, response_id, prompt, replace(options, paced=False), metrics)
+    response = Turn(
+        stages, turn.config, outbox, response_id, prompt, replace(options, paced=False, apology=Apology("")), metrics
+    )
     response.confirm(heard)
     running = asyncio.create_task(_run(response, outbox))
     error: ParleyError | None = None

@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator import clock
+from orchestrator.apology import Apology
 from orchestrator.domain import Failure, ResponseDone, ResponseStatus, SessionConfig, TurnTimings
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
@@ -47,11 +48,13 @@ class TurnOptions:
         timeout_s: seconds without progress after which a response fails.
         max_audio_lead_s: seconds of audio that may be ahead of what the client plays.
         paced: whether clients play audio as it comes.
+        apology: what is said where a response fails.
     """
 
     timeout_s: float
     max_audio_lead_s: float = 2.0
     paced: bool = True
+    apology: Apology = field(default_factory=lambda: Apology(""))
 
 
 class Turn:
@@ -105,7 +108,7 @@ class Turn:
 
     async def run(self) -> None:
         """Make the response and settle it. What fails is told to the client, not raised."""
-        error: ParleyError | None = None
+        error = ""
         self._work = asyncio.create_task(self._produce())
         if self._cancelled:
             self._work.cancel()
@@ -116,10 +119,11 @@ class Turn:
         except asyncio.CancelledError:
             self._status = ResponseStatus.CANCELLED
         except ParleyError as failure:
-            self._status, error = ResponseStatus.FAILED, failure
+            self._status, error = ResponseStatus.FAILED, str(failure)
         except Exception:
             log.exception("response failed", extra={"response_id": self.response_id})
-            self._status, error = ResponseStatus.FAILED, ParleyError(INTERNAL_MESSAGE)
+            self._status, error = ResponseStatus.FAILED, INTERNAL_MESSAGE
+            self._outbox.put(Failure(ParleyError(INTERNAL_MESSAGE)))
         if self._discarded:
             await self._vanish()
         else:
@@ -155,11 +159,15 @@ class Turn:
         self.output.playback.stopped_at(played_s)
 
     async def _produce(self) -> None:
-        """All the work, until the client has played it. A failure waits, too, until the client may know of it."""
+        """All the work, until the client has played it. A failure waits until the client may know of it, and is
+        apologised for.
+        """
         try:
             await self._work_on_it()
-        except ParleyError:
+        except ParleyError as error:
             await self.output.until_released()
+            self._outbox.put(Failure(error))
+            await self._apologise()
             raise
         await self.output.played_out()
 
@@ -173,6 +181,18 @@ class Turn:
             raise failures.exceptions[0] from None
         except* TimeoutError:
             raise UpstreamTimeoutError("the response took too long", retry_after_s=1.0) from None
+
+    async def _apologise(self) -> None:
+        """Say sorry, if the response is spoken at all; it is no part of the answer that the history keeps."""
+        audio = [] if self._config.text_only else list(self._options.apology.audio(self._config.output_format))
+        if not audio:
+            return
+        self.output.put_text(self._options.apology.text)
+        self.output.playback.begin_segment("")
+        for chunk in audio:
+            await self.output.put_audio(chunk)
+        self.output.playback.end_segment()
+        await self.output.played_out()
 
     def _progress(self, deadline: asyncio.Timeout) -> None:
         """Audio has come: however long the answer is, it takes too long only where nothing happens any more."""
@@ -212,7 +232,7 @@ class Turn:
     def _reach(self, step: str) -> None:
         self._reached.setdefault(step, clock.now())
 
-    async def _settle(self, error: ParleyError | None) -> None:
+    async def _settle(self, error: str) -> None:
         status = self._status
         transcript = self._heard_text() if self.cut else "".join(self._text)
         if self._held_id and self._prompt.conversation_id:
@@ -221,15 +241,13 @@ class Turn:
                 await self._stages.llm.commit_response(self._prompt.conversation_id, self._held_id, heard_text)
             except ParleyError as failure:
                 log.warning("history not settled", extra={"error": str(failure)})
-                error = error or failure
+                self._outbox.put(Failure(failure))
         self._reach("total")
         timings = self._timings()
         self._metrics.responded(status, timings)
         usage = self._completed.usage if self._completed else None
-        extra = {"response_id": self.response_id, "status": status.value, "error": str(error or "")}
+        extra = {"response_id": self.response_id, "status": status.value, "error": error}
         log.info("response done", extra=extra)
-        if error is not None:
-            self._outbox.put(Failure(error))
         self._outbox.put(ResponseDone(self.response_id, status, transcript, timings, usage))
 
     async def _vanish(self) -> None:

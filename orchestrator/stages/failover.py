@@ -128,12 +128,12 @@ class FailoverLanguageModel:
         self._remember((message,))
         service.has = self._total
 
-    async def prefill(self, conversation_id: str) -> int:
+    async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
         """Make the service that will answer ready for the next turn; returns the tokens that it need not read then."""
         service = self._in_order()[0]
         if not service.prefills:  # a call for nothing at the beginning of every utterance
             return 0
-        tokens = await service.model.prefill(conversation_id)
+        tokens = await service.model.prefill(config, conversation_id)
         service.prefills = tokens > 0
         return tokens
 

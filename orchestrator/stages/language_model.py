@@ -147,9 +147,13 @@ class LanguageModel:
         with explained(NAME):
             await self._conversations.DiscardResponse(request, metadata=id_metadata())
 
-    async def prefill(self, conversation_id: str) -> int:
+    async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
         """Make the model ready for the next turn of a conversation; returns the tokens that it needs not read then."""
-        request = llm_service_pb2.PrefillRequest(conversation_id=conversation_id)
+        request = llm_service_pb2.PrefillRequest(
+            conversation_id=conversation_id,
+            instructions=config.instructions,
+            tools=llm_service_pb2.ToolSet(tools=config.tools) if config.tools else None,
+        )
         with explained(NAME):
             response = await self._stub.Prefill(request, timeout=self._timeout_s, metadata=id_metadata())
         return response.prefilled_tokens

@@ -24,6 +24,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "speculation",
         "false_interruption_timeout",
         "max_audio_lead",
+        "apology_text",
         "response_timeout_s",
         "max_sessions",
         "session_idle_timeout_s",

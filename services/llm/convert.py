@@ -78,7 +78,7 @@ def turn_request(request: llm_service_pb2.GenerateRequest) -> TurnRequest:
         request.instructions if request.HasField("instructions") else None,
         request.model,
         _sampling(request.sampling),
-        _tools(request.tools) if request.HasField("tools") else None,
+        tool_set(request.tools) if request.HasField("tools") else None,
         _tool_choice(request.tool_choice) if request.HasField("tool_choice") else None,
         request.language_code,
         held,
@@ -107,7 +107,7 @@ def conversation_config(config: conversation_service_pb2.ConversationConfig) -> 
         raise InvalidArgumentError(f"is more than {MAX_CHAT_SIZE}", field="config.chat_size")
     return ConversationConfig(
         config.instructions if config.HasField("instructions") else None,
-        _tools(config.tools) if config.HasField("tools") else None,
+        tool_set(config.tools) if config.HasField("tools") else None,
         config.chat_size if config.HasField("chat_size") else None,
         config.compact_history if config.HasField("compact_history") else None,
     )
@@ -228,7 +228,8 @@ def _sampling(options: chat_pb2.SamplingOptions) -> Sampling:
     )
 
 
-def _tools(tools: llm_service_pb2.ToolSet) -> tuple[Tool, ...]:
+def tool_set(tools: llm_service_pb2.ToolSet) -> tuple[Tool, ...]:
+    """The tools of a set."""
     return tuple(Tool(tool.name, tool.description, tool.parameters_json_schema) for tool in tools.tools)
 
 

@@ -41,7 +41,12 @@ class LanguageModelServicer(llm_service_pb2_grpc.LanguageModelServiceServicer):
     ) -> llm_service_pb2.PrefillResponse:
         """Make the context of the next turn ready."""
         assert self.turns is not None, "the gate lets calls in once the model is loaded"
-        tokens = await self.turns.prefill(request.conversation_id, convert.messages(request.messages))
+        tokens = await self.turns.prefill(
+            request.conversation_id,
+            convert.messages(request.messages),
+            request.instructions if request.HasField("instructions") else None,
+            convert.tool_set(request.tools) if request.HasField("tools") else None,
+        )
         return llm_service_pb2.PrefillResponse(prefilled_tokens=tokens)
 
     async def ListModels(

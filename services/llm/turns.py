@@ -25,6 +25,7 @@ from services.llm.domain import (
     SpeechSegment,
     Started,
     Timings,
+    Tool,
     TurnEvent,
     TurnOutput,
     TurnRequest,
@@ -130,9 +131,15 @@ class Turns:
         )
         yield Completed(turn.finished.reason, turn.finished.usage, timings)
 
-    async def prefill(self, conversation_id: str, messages: tuple[Message, ...]) -> int:
+    async def prefill(
+        self,
+        conversation_id: str,
+        messages: tuple[Message, ...],
+        instructions: str | None = None,
+        tools: tuple[Tool, ...] | None = None,
+    ) -> int:
         """Make the context of a coming turn ready; returns its tokens, 0 where the backend cannot."""
-        asked = TurnRequest(messages, conversation_id)
+        asked = TurnRequest(messages, conversation_id, instructions, tools=tools)
         checks.check_turn(asked, self._backend.capabilities, self._defaults.max_input_chars)
         conversation = await self._conversations.get(conversation_id) if conversation_id else None
         if not self._backend.capabilities.prefill:

@@ -61,7 +61,11 @@ async def test_the_language_model_dying_in_the_middle_of_an_answer_fails_that_re
         await client.until("response_output_text_delta")
         await stack["llm"].kill()
         assert "language model" in (await client.until("error")).message
+        failed = len(client.events)
         assert (await client.until("response_done")).status == pb.RESPONSE_STATUS_FAILED
+        said = "".join(event.response_output_text_delta.delta for event in client.events[failed:])
+        assert said.startswith("Sorry")
+        assert "response_output_audio_delta" in client.kinds()[failed:]
         await client.append()
         await client.commit()
         assert (await client.until("input_audio_transcription_completed")).transcript

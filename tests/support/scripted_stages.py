@@ -76,7 +76,7 @@ class ScriptedLlm:
     async def pending_calls(self) -> frozenset[str]:
         return self.pending
 
-    async def prefill(self, conversation_id: str) -> int:
+    async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
         self.prefills += 1
         return 0
 

@@ -319,6 +319,9 @@ async def test_prefill_gives_the_backend_the_context_of_the_coming_turn(
     backend.able = replace(backend.able, prefill=True)
     assert await turns.prefill(ident, (Message(Role.USER, (TextPart("he"),)),)) == 7
     assert seen(backend) == ["default", "a", "Hello. Bye.", "he"]
+    await turns.prefill(ident, (), "Be brief.", (Tool("look", "", "{}"),))
+    assert seen(backend) == ["Be brief.", "a", "Hello. Bye."]
+    assert [tool.name for tool in backend.requests[-1].tools] == ["look"]
 
 
 async def test_the_first_segment_goes_when_no_token_comes_for_a_while_and_the_rest_is_not_lost(

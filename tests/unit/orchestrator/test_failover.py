@@ -70,7 +70,7 @@ class Service:
     async def messages(self, conversation_id: str) -> tuple[chat_pb2.Message, ...]:
         return tuple(self._conversation(conversation_id))
 
-    async def prefill(self, conversation_id: str) -> int:
+    async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
         self.prefills += 1
         return self.prefill_tokens
 
@@ -318,5 +318,5 @@ def test_two_histories_meet_at_the_last_user_message_of_theirs() -> None:
 async def test_a_service_that_does_not_prefill_is_not_asked_again(tokens: int, asked: int) -> None:
     first = Service("first", prefill_tokens=tokens)
     session = await Session(first, None).open()
-    assert [await session.llm.prefill(session.conversation_id) for _ in range(3)] == [tokens] * 3
+    assert [await session.llm.prefill(SessionConfig(), session.conversation_id) for _ in range(3)] == [tokens] * 3
     assert first.prefills == asked

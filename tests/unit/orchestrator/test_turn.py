@@ -9,6 +9,7 @@ from parley.common.v1 import chat_pb2
 from prometheus_client import CollectorRegistry
 
 from orchestrator import clock
+from orchestrator.apology import Apology
 from orchestrator.domain import (
     AudioDelta,
     Failure,
@@ -24,6 +25,7 @@ from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
 from orchestrator.stages.language_model import GenerationStarted, Prompt, SpeechSegment, ToolCallFailed
 from orchestrator.turn import Heard, Turn, TurnOptions
+from services.common.audio_format import AudioFormat, Encoding
 from services.common.errors import UpstreamError
 from tests.support.scripted_stages import ScriptedLlm, ScriptedStages, ScriptedTts, answer
 
@@ -37,6 +39,7 @@ class Client:
     conversation: str = "c"
     paced: bool = True
     speculative: bool = False
+    apology: Apology = field(default_factory=lambda: Apology(""))
     turn: Turn = field(init=False)
     events: list[ServerEvent] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
@@ -46,7 +49,7 @@ class Client:
         self.begun = clock.now()
         self.outbox = Outbox(lambda event: self.turn.output.audio_left(event))
         config = SessionConfig(text_only=self.text_only)
-        options = TurnOptions(60.0, paced=self.paced)
+        options = TurnOptions(60.0, paced=self.paced, apology=self.apology)
         metrics = TurnMetrics(CollectorRegistry())
         self.turn = Turn(self.stages, config, self.outbox, "r", Prompt((), self.conversation), options, metrics)
         if not self.speculative:
@@ -374,6 +377,46 @@ async def test_a_failing_text_to_speech_stops_the_language_model() -> None:
     events = await run(stages)
     assert done(events).status is ResponseStatus.FAILED
     assert stages.llm.closed == 1
+
+
+async def prepared() -> Apology:
+    apology = Apology("Sorry.")
+    await apology.prepare(ScriptedTts())  # type: ignore[arg-type]
+    return apology
+
+
+async def test_a_failure_is_apologised_for_after_what_was_said_and_leaves_no_trace_in_the_history() -> None:
+    stages = stages_that_say("One two.")
+    stages.llm.scripts[0].insert(-1, UpstreamError("the language model service is not reachable"))
+    client = Client(stages, apology=await prepared())
+    events = await client.run()
+    end = done(events)
+    assert end.status is ResponseStatus.FAILED
+    assert [type(event) for event in events if isinstance(event, Failure)] == [Failure]
+    texts = [event.text for event in events if isinstance(event, TextDelta)]
+    assert texts[-1] == "Sorry."
+    failed = next(number for number, event in enumerate(events) if isinstance(event, Failure))
+    said = [event for event in events[failed:] if isinstance(event, AudioDelta)]
+    assert sum(len(event.audio) for event in said) == 48_000
+    assert "Sorry" not in (stages.llm.commits[0][2] or "")
+    assert client.at[-1] >= 1.0  # it has been played
+
+
+async def test_an_apology_comes_in_the_format_of_the_session() -> None:
+    apology = await prepared()
+    telephone = AudioFormat(Encoding.MULAW, 8000)
+    assert sum(map(len, apology.audio(telephone))) == 8000
+
+
+async def test_nothing_is_said_before_the_apology_could_be_synthesized() -> None:
+    tts = ScriptedTts(error=UpstreamError("not reachable"))
+    apology = Apology("Sorry.")
+    preparing = asyncio.create_task(apology.prepare(tts))  # type: ignore[arg-type]
+    await asyncio.sleep(10)
+    assert list(apology.audio(SessionConfig().output_format)) == []
+    tts.error = None
+    await preparing
+    assert list(apology.audio(SessionConfig().output_format))
 
 
 async def test_an_answer_that_ends_without_its_end_is_a_failure() -> None:
