@@ -8,7 +8,7 @@ import sys
 import time
 import venv
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +59,12 @@ class Route(ABC):
     process: psutil.Process | None = None
 
     @abstractmethod
-    async def ask(self, stop_after: int | None = None) -> Progress:
-        """Put the question and receive the answer, or give it up once so many tokens have come (and `quit_at` is set).
+    async def ask(self, stop_after: int | None = None, asked: Awaitable[None] | None = None) -> Progress:
+        """Put the question and receive the answer, or give it up once so many tokens have come; then `quit_at` is set.
 
-        With `stop_after` 0 it is given up before the first token, 25 ms after the question.
+        Args:
+            stop_after: tokens to receive; None for all, 0 for none: give up when the provider has got the question.
+            asked: tells when that is.
         """
 
     quit_at: float = 0.0
@@ -74,9 +76,6 @@ class Route(ABC):
             return 0.0
         times = [process.cpu_times() for process in (self.process, *self.process.children(recursive=True))]
         return sum(spent.user + spent.system for spent in times)
-
-
-_BEFORE_FIRST_S = 0.025
 
 
 class RawRoute(Route):
@@ -95,12 +94,12 @@ class RawRoute(Route):
             b"authorization: Bearer none\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
         )
 
-    async def ask(self, stop_after: int | None = None) -> Progress:
+    async def ask(self, stop_after: int | None = None, asked: Awaitable[None] | None = None) -> Progress:
         reader, writer = await self._connect()
         progress = Progress(time.monotonic())
         writer.write(self._request)
-        if stop_after == 0:
-            await asyncio.sleep(_BEFORE_FIRST_S)
+        if asked is not None:
+            await asked
         else:
             await reader.readuntil(b"\r\n\r\n")
             while True:
@@ -141,11 +140,11 @@ class SdkRoute(Route):
     def __init__(self, port: int) -> None:
         self._client = AsyncOpenAI(api_key="none", base_url=f"http://127.0.0.1:{port}/v1")
 
-    async def ask(self, stop_after: int | None = None) -> Progress:
+    async def ask(self, stop_after: int | None = None, asked: Awaitable[None] | None = None) -> Progress:
         progress = Progress(time.monotonic())
         asking = asyncio.ensure_future(self._receive(progress, stop_after))
-        if stop_after == 0:
-            await asyncio.sleep(_BEFORE_FIRST_S)
+        if asked is not None:
+            await asked
             self.quit_at = time.monotonic()
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
@@ -179,11 +178,11 @@ class ParleyRoute(Route):
         message = chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=QUESTION)])
         self._request = pb.GenerateRequest(messages=[message], instructions="")
 
-    async def ask(self, stop_after: int | None = None) -> Progress:
+    async def ask(self, stop_after: int | None = None, asked: Awaitable[None] | None = None) -> Progress:
         progress = Progress(time.monotonic())
         call = self._generate(self._request)
-        if stop_after == 0:
-            await asyncio.sleep(_BEFORE_FIRST_S)
+        if asked is not None:
+            await asked
         else:
             async for response in call:
                 progress.add(response.text_delta.text.count(WORD))

@@ -29,16 +29,31 @@ CANCELS = 20
 
 
 class Provider:
-    """The local provider as a process, and the moments at which it saw connections close."""
+    """The local provider, and what it tells of itself."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self._process = process
+    def __init__(self, port: int) -> None:
         self.port = port
+        self._told: dict[str, asyncio.Queue[float]] = {"asked": asyncio.Queue(), "closed": asyncio.Queue()}
+
+    async def listen(self, lines: asyncio.StreamReader) -> None:
+        """Take in what it prints."""
+        async for line in lines:
+            what, moment = line.split()
+            self._told[what.decode()].put_nowait(float(moment))
+
+    async def asked(self) -> None:
+        """Wait for the next question."""
+        await asyncio.wait_for(self._told["asked"].get(), 5)
 
     async def closed_at(self) -> float:
-        """When it saw the next connection close."""
-        assert self._process.stdout is not None
-        return float(await asyncio.wait_for(self._process.stdout.readline(), 5))
+        """When it saw the next connection close amid an answer."""
+        return await asyncio.wait_for(self._told["closed"].get(), 5)
+
+    def forget(self) -> None:
+        """Drop what it has told so far."""
+        for queue in self._told.values():
+            while not queue.empty():
+                queue.get_nowait()
 
 
 @contextlib.asynccontextmanager
@@ -48,11 +63,14 @@ async def provider() -> AsyncIterator[Provider]:
         sys.executable, "-m", "benchmarks.llm_upstream", stdout=asyncio.subprocess.PIPE, cwd=ROOT
     )
     assert process.stdout is not None
+    started = Provider(int(await process.stdout.readline()))
+    listening = asyncio.create_task(started.listen(process.stdout))
     try:
-        yield Provider(process, int(await process.stdout.readline()))
+        yield started
     finally:
         process.terminate()
         await process.wait()
+        await listening
 
 
 @contextlib.asynccontextmanager
@@ -118,7 +136,9 @@ async def cancels(route: Route, upstream: Provider, after: int) -> dict[str, flo
     """Milliseconds from giving an answer up, after so many tokens, until the provider sees it."""
     spent = []
     for _ in range(CANCELS):
-        await route.ask(stop_after=after)
+        await asyncio.sleep(0.1)  # connections of the last answer are settled
+        upstream.forget()
+        await route.ask(after, None if after else upstream.asked())
         spent.append(await upstream.closed_at() - route.quit_at)
     return milliseconds(spent)
 

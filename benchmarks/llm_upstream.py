@@ -1,8 +1,8 @@
 """A provider for measuring: an OpenAI-compatible server that costs next to nothing and keeps its pace.
 
 Every request, of either API, is answered with 60 tokens: the first after 50 ms, the others 5 ms apart. It prints its
-port, and then, for each answer that is given up, the moment (`time.monotonic()`, the same for all processes of a
-machine) at which it saw the connection close.
+port, then a line for each question ("asked") and for each connection that closes amid an answer ("closed"), with the
+moment (`time.monotonic()`, the same for all processes of a machine).
 
     python -m benchmarks.llm_upstream
 """
@@ -91,6 +91,7 @@ class _Connection(asyncio.Protocol):
                 % (len(models), models)
             )
             return
+        _tell("asked")
         self._transport.write(_HEAD)
         self._token, *self._end = _ANSWERS[path]
         self._sent, self._due = 0, self._loop.time() + FIRST_TOKEN_S
@@ -99,8 +100,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            sys.stdout.write(f"{time.monotonic()}\n")
-            sys.stdout.flush()
+            _tell("closed")
 
     def _send(self) -> None:
         self._sent += 1
@@ -111,6 +111,11 @@ class _Connection(asyncio.Protocol):
             return
         self._timer = None
         self._transport.write(self._token + b"".join(self._end) + b"0\r\n\r\n")
+
+
+def _tell(what: str) -> None:
+    sys.stdout.write(f"{what} {time.monotonic()}\n")
+    sys.stdout.flush()
 
 
 async def main() -> None:
