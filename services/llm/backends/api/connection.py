@@ -7,11 +7,13 @@ import asyncio
 import contextlib
 import logging
 import ssl
-import urllib.parse
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import httpcore2
 import httpx2
 import orjson
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, Omit
@@ -19,6 +21,7 @@ from openai import APIConnectionError, APIStatusError, AsyncOpenAI, Omit
 from services.llm.backends.api import failures
 from services.llm.backends.api.clocks import Clocks
 from services.llm.backends.api.failures import ProviderFailure
+from services.llm.backends.api.network import DirectTransport
 from services.llm.backends.api.provider import Provider
 
 _KEEP_ALIVE_S = 200.0
@@ -26,7 +29,8 @@ _KEEP_ALIVE_S = 200.0
 keeps it for 5, so that a turn after a pause would pay for a new handshake."""
 _DRAIN_S = 1.0
 """Seconds that a finished response gets to end, so that its connection can serve the next."""
-_TRANSPORT_ERRORS = (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, OSError)
+_CORE_ERRORS = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException)
+_TRANSPORT_ERRORS = (httpx2.HTTPError, httpx2.StreamError, *_CORE_ERRORS, ssl.SSLError, OSError)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,9 @@ class Connection:
         timeout = httpx2.Timeout(None, connect=connect_timeout_s, pool=connect_timeout_s, write=connect_timeout_s)
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE_S)
         # An environment's proxy is for the world outside, not for a server on this machine.
-        client = httpx2.AsyncClient(timeout=timeout, limits=limits, trust_env=not provider.is_local)
+        direct = provider.is_local or not _has_proxy(provider.base_url)
+        transport = DirectTransport(limits) if direct else None
+        client = httpx2.AsyncClient(timeout=timeout, limits=limits, transport=transport, follow_redirects=True)
         # Identity, since a compressed event may wait in the compressor for the next one.
         self._headers: dict[str, Any] = {"Accept-Encoding": "identity"}
         if not provider.api_key:
@@ -87,6 +93,8 @@ class Connection:
             raise failures.of_status(error.status_code, error.response.headers, error.body) from None
         except APIConnectionError as error:
             raise failures.of_transport(_cause(error)) from None
+        except _CORE_ERRORS as error:
+            raise failures.of_transport(error) from None
 
     async def models(self) -> list[ListedModel]:
         """The models that the provider lists, none where it lists none; leaves a connection open.
@@ -100,14 +108,16 @@ class Connection:
             raise failures.of_status(error.status_code, error.response.headers, error.body) from None
         except APIConnectionError as error:
             raise failures.of_transport(_cause(error)) from _cause(error)
+        except _CORE_ERRORS as error:
+            raise failures.of_transport(error) from error
         return _listed(response.content)
 
     async def has_model(self, name: str) -> bool:
         """Whether the provider knows a model that it does not list, as it does an alias."""
         try:
-            path = f"/models/{urllib.parse.quote(name, safe='/:@')}"
+            path = f"/models/{quote(name, safe='/:@')}"
             await self._sdk.get(path, cast_to=httpx2.Response, options={"headers": self._headers})
-        except (APIStatusError, APIConnectionError):
+        except (APIStatusError, APIConnectionError, *_CORE_ERRORS):
             return False
         return True
 
@@ -131,7 +141,7 @@ async def read_chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
     Raises:
         ProviderFailure: the connection was lost.
     """
-    chunks = response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+    chunks: Any = response.aiter_bytes() if "content-encoding" in response.headers else response.stream
     try:
         async for chunk in chunks:
             yield chunk
@@ -147,6 +157,13 @@ async def _drain(response: httpx2.Response, chunks: AsyncIterator[bytes]) -> Non
                     continue
     finally:
         await response.aclose()
+
+
+def _has_proxy(url: str) -> bool:
+    """Whether the environment sends requests to this address through a proxy."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
 
 
 def _cause(error: APIConnectionError) -> Exception:

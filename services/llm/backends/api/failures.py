@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import httpcore2
 import httpx2
 
 from services.common import errors
@@ -33,6 +34,8 @@ _QUOTA = re.compile(r"insufficient_quota|billing|exceeded your current quota", r
 _NO_MODEL = re.compile(r"model", re.IGNORECASE)
 _SECRET = re.compile(r"\b(sk|hf|gsk|key|Bearer)[-_ ][\w*.-]{6,}")
 _LONGEST_LOGGED = 300
+_CONNECT_TIMEOUTS = (httpx2.ConnectTimeout, httpx2.PoolTimeout, httpcore2.ConnectTimeout, httpcore2.PoolTimeout)
+_CONNECT_ERRORS = (httpx2.ConnectError, httpx2.ProxyError, httpcore2.ConnectError, httpcore2.ProxyError, ssl.SSLError)
 _FIELDS = {
     "temperature": "sampling.temperature",
     "top_p": "sampling.top_p",
@@ -170,13 +173,13 @@ def of_transport(error: Exception) -> ProviderFailure:
     that was idle just as it is used.
     """
     told = f"{type(error).__name__}: {error}"
-    if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+    if isinstance(error, _CONNECT_TIMEOUTS):
         slow = errors.UpstreamTimeoutError("connecting to the provider takes too long", retry_after_s=_RETRY_AFTER_S)
         return ProviderFailure(slow, may_pass=True, told=told)
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, httpx2.TimeoutException | httpcore2.TimeoutException):
         late = errors.UpstreamTimeoutError("the provider did not answer in time", retry_after_s=_RETRY_AFTER_S)
         return ProviderFailure(late, may_pass=True, told=told)
-    if isinstance(error, httpx2.ConnectError | httpx2.ProxyError | ssl.SSLError):
+    if isinstance(error, _CONNECT_ERRORS):
         away = errors.UpstreamError("the provider is not reachable", retry_after_s=_RETRY_AFTER_S)
         return ProviderFailure(away, may_pass=True, told=told)
     lost = errors.UpstreamError("the connection to the provider was lost", retry_after_s=_RETRY_AFTER_S)

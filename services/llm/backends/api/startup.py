@@ -1,6 +1,7 @@
 """What can be told before the first request: whether the provider is there, takes the key, and has the model."""
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -75,7 +76,9 @@ def _reason(failure: ProviderFailure) -> str:
         return "no TLS connection; is it http:// there?"
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return "the host name is not known"
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+    # A name with several addresses gives one error with the text of all.
+    refused = f"[Errno {errno.ECONNREFUSED}]"
+    if any(isinstance(cause, ConnectionRefusedError) or refused in str(cause) for cause in causes):
         return "connection refused; is the server running?"
     return f"{failure.error.message}; is the address right?"
 
