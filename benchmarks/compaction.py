@@ -65,12 +65,11 @@ async def take(row: Row, number: int) -> None:
     row.whole.append(time.monotonic() - begun)
 
 
-async def summaries(row: Row) -> int:
-    """How many were written."""
+async def counted(row: Row, *names: str) -> int:
+    """The sum of the counters of a server whose lines begin so."""
     async with httpx.AsyncClient() as client:
         text = (await client.get(f"http://127.0.0.1:{row.metrics_port}/metrics")).text
-    done = 'parley_llm_compaction_seconds_count{outcome="done"} '
-    return next((int(float(line.removeprefix(done))) for line in text.splitlines() if line.startswith(done)), 0)
+    return sum(int(float(line.split()[-1])) for line in text.splitlines() if line.startswith(names))
 
 
 def port_in(logs: list[dict[str, object]]) -> int:
@@ -135,15 +134,16 @@ async def figure(row: Row) -> dict[str, Any]:
     beside = [seconds for number, seconds in enumerate(row.whole) if number in range(WINDOW, 10_000, WINDOW // 2)]
     return {
         "row": row.name,
-        "first_token_ms": _spread(row.first[1:]),
-        "turn_ms": _spread(row.whole[1:]),
-        "turn_beside_summary_ms": _spread(beside),
-        "summaries": await summaries(row),
+        "first_token_ms": spread(row.first[1:]),
+        "turn_ms": spread(row.whole[1:]),
+        "turn_beside_summary_ms": spread(beside),
+        "summaries": await counted(row, 'parley_llm_compaction_seconds_count{outcome="done"}'),
         "most_user_turns": row.most_user_turns,
     }
 
 
-def _spread(seconds: list[float]) -> dict[str, float]:
+def spread(seconds: list[float]) -> dict[str, float]:
+    """As `milliseconds`, with the 95th percentile."""
     ordered = sorted(seconds)
     p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
     return {**milliseconds(ordered), "p95": round(p95 * 1000, 1)}

@@ -128,6 +128,14 @@ class Compactor:
 
     async def _attempt(self, conversation_id: str) -> str:
         """One attempt, on the conversation as it is now; returns what became of it."""
+        try:
+            return await self._summarize(conversation_id)
+        except asyncio.CancelledError:
+            if not self._closed:
+                self._metrics.gave_way()
+            raise
+
+    async def _summarize(self, conversation_id: str) -> str:
         async with asyncio.timeout(self._timeout_s):
             planned = plan(await self._conversations.get(conversation_id))
             if planned is None:

@@ -21,8 +21,6 @@ class Idle:
         self._free = asyncio.Event()
         self._free.set()
         self._working: set[asyncio.Task[Any]] = set()
-        self.gave_way = 0
-        """How often work was stopped for a turn."""
 
     def __enter__(self) -> None:
         """A turn begins: it does not wait for background work, which is stopped where there is no room for both."""
@@ -52,4 +50,3 @@ class Idle:
                     await asyncio.gather(task, return_exceptions=True)
             if not task.cancelled():
                 return task.result()
-            self.gave_way += 1

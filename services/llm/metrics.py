@@ -1,6 +1,6 @@
 """What the LLM service counts, beside what every server does."""
 
-from prometheus_client import REGISTRY, CollectorRegistry, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
 from services.common.metrics import SECONDS_BUCKETS
 
@@ -18,6 +18,13 @@ class CompactionMetrics:
             buckets=_BUCKETS,
             registry=registry,
         )
+        self._gave_way = Counter(
+            "parley_llm_compactions_gave_way_total", "Summaries stopped for a turn, to begin anew.", registry=registry
+        )
+
+    def gave_way(self) -> None:
+        """A summary was stopped for a turn."""
+        self._gave_way.inc()
 
     def ended(self, outcome: str, seconds: float) -> None:
         """A compaction ended: done, failed, outdated (another was faster), elsewhere (another server is at it),

@@ -206,6 +206,7 @@ async def test_a_summary_gives_way_to_a_turn_and_begins_anew_after_it(stage: Sta
     await stage.compactor.settled()
     assert await stage.questions(ident) == ["3", "4"]
     assert stage.ended("failed") == 0
+    assert stage.registry.get_sample_value("parley_llm_compactions_gave_way_total") == 1
 
 
 async def test_an_answer_that_will_be_no_summary_is_not_waited_for(stage: Stage) -> None:
