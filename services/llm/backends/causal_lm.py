@@ -61,11 +61,33 @@ class LoadedModel:
         return min(wanted, room)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a model computes and in which number format; `files` is what every `from_pretrained` is told."""
+
+    device: str
+    dtype: torch.dtype
+    files: dict[str, Any]
+
+
 def load(options: ModelOptions) -> LoadedModel:
     """Load a model onto its device.
 
     Raises:
         StartupError: with one line that says what to do.
+    """
+    place = prepare(options)
+    tokenizer: Any = AutoTokenizer.from_pretrained(options.folder, **place.files)
+    template = ChatTemplate(tokenizer, options.names)
+    model: Any = AutoModelForCausalLM.from_pretrained(options.folder, dtype=place.dtype, **place.files)
+    return put_together(model, tokenizer, template, place)
+
+
+def prepare(options: ModelOptions) -> Place:
+    """Set the libraries up, and choose what the options leave open.
+
+    Raises:
+        StartupError: the number format is not one for the quantization.
     """
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -76,16 +98,21 @@ def load(options: ModelOptions) -> LoadedModel:
         raise StartupError(
             f"--llm_quantization {options.quantization} is for float32 on a CPU, not for {name} on {device}"
         )
-    where = {"local_files_only": True, "trust_remote_code": options.trust_remote_code}
-    tokenizer: Any = AutoTokenizer.from_pretrained(options.folder, **where)
-    template = ChatTemplate(tokenizer, options.names)
-    dtype = getattr(torch, name)
-    model: Any = AutoModelForCausalLM.from_pretrained(options.folder, dtype=dtype, **where)
-    model = model.to(device).eval()
+    files = {"local_files_only": True, "trust_remote_code": options.trust_remote_code}
+    return Place(device, getattr(torch, name), files)
+
+
+def put_together(model: Any, tokenizer: Any, template: ChatTemplate, place: Place) -> LoadedModel:
+    """A model on its device, with what its files say of it.
+
+    Raises:
+        StartupError: no token ends its answers.
+    """
+    model = model.to(place.device).eval()
     known = model.generation_config.eos_token_id
     ends = end_tokens(tokenizer, known if isinstance(known, list) else () if known is None else (known,))
     context_length = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 0)
-    return LoadedModel(model, tokenizer, template, device, dtype, ends, context_length)
+    return LoadedModel(model, tokenizer, template, place.device, place.dtype, ends, context_length)
 
 
 def _best_device() -> str:

@@ -5,7 +5,7 @@ attention cannot be replaced.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
 from services.common.model_thread import Stop
 from services.llm.backends.causal_lm import LoadedModel
+from services.llm.backends.chat_template import Prompt
 from services.llm.backends.detokenizer import Detokenizer
 from services.llm.backends.generation_options import GenerationPlan
 from services.llm.backends.local_answer import LocalAnswer
@@ -36,6 +37,9 @@ class _Abandoned(Exception):
 class OneAtATime:
     """Generates with the library's own `generate`, on the thread that loaded the model."""
 
+    prefill_chunk: int | None = _PREFILL_CHUNK
+    """Tokens that a long prompt is read in at a time; None: all at once."""
+
     def __init__(self, loaded: LoadedModel, quantization: str) -> None:
         self._loaded = loaded
         self._model = loaded.model
@@ -47,10 +51,12 @@ class OneAtATime:
 
         Raises:
             ContextLengthError: the context leaves no room for an answer.
+            InvalidArgumentError: the model cannot take a part of the context.
         """
-        prompt = self._loaded.template.render(request.messages, request.tools, request.tool_choice)
-        tokens = self._loaded.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
-        limit = self._loaded.room_for_answer(len(tokens), plan.max_new_tokens)
+        prompt = self._prompt(request)
+        inputs = self._inputs(prompt.text, request)
+        tokens = int(inputs["input_ids"].shape[-1])
+        limit = self._loaded.room_for_answer(tokens, plan.max_new_tokens)
         tools = callable_tools(request.tools, request.tool_choice)
         answer = LocalAnswer(self._loaded.template.tool_format, tools, prompt.begun)
         sink = _Sink(
@@ -65,13 +71,11 @@ class OneAtATime:
         hook = self._model.register_forward_pre_hook(look)
         try:
             with torch.inference_mode():
-                input_ids = torch.tensor([tokens], device=self._loaded.device)
                 self._model.generate(
-                    inputs=input_ids,
-                    attention_mask=torch.ones_like(input_ids),
-                    generation_config=self._config(plan, limit, len(tokens)),
+                    **inputs,
+                    generation_config=self._config(plan, limit, tokens),
                     stopping_criteria=StoppingCriteriaList([sink]),
-                    logits_processor=_processors(plan, len(tokens)),
+                    logits_processor=_processors(plan, tokens),
                 )
         except _Abandoned:
             return
@@ -79,7 +83,16 @@ class OneAtATime:
             hook.remove()
         if not stop:
             sink.finish()
-            emit(Finished(sink.reason, Usage(len(tokens), sink.count)))
+            emit(Finished(sink.reason, Usage(tokens, sink.count)))
+
+    def _prompt(self, request: GenerationRequest) -> Prompt:
+        return self._loaded.template.render(request.messages, request.tools, request.tool_choice)
+
+    def _inputs(self, prompt: str, request: GenerationRequest) -> Mapping[str, Any]:
+        """What the model reads, as the library names it, on the model's device."""
+        tokens = self._loaded.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        input_ids = torch.tensor([tokens], device=self._loaded.device)
+        return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
 
     def _config(self, plan: GenerationPlan, limit: int, prompt_length: int) -> GenerationConfig:
         config = GenerationConfig(  # type: ignore[no-untyped-call]
@@ -89,7 +102,7 @@ class OneAtATime:
             temperature=plan.temperature,
             eos_token_id=sorted(self._loaded.ends),
             pad_token_id=min(self._loaded.ends),
-            prefill_chunk_size=_PREFILL_CHUNK if prompt_length > _PREFILL_CHUNK else None,
+            prefill_chunk_size=self.prefill_chunk if prompt_length > (self.prefill_chunk or 0) else None,
             num_beams=1,
             return_dict_in_generate=False,
         )

@@ -38,6 +38,7 @@ class TransformersBackend(Backend):
         self._loaded: LoadedModel | None = None
         self._batched: BatchedLanguageModel | None = None
         self._single: OneAtATime | None = None
+        self._warm_up = _WARM_UP
         self._capabilities = Capabilities(settings.model, "transformers", in_process=True)
         self._defaults: dict[str, Any] = {
             **settings.generation_options,
@@ -79,7 +80,7 @@ class TransformersBackend(Backend):
             await self._load(options)
             # The first answer pays for what is set up late, and flags that the model rejects show now, not in a call.
             warm_up = plan({**self._defaults, "max_new_tokens": 2, "min_new_tokens": 0}, {}, Sampling())
-            async with aclosing(self._answer(_WARM_UP, warm_up)) as events:
+            async with aclosing(self._answer(self._warm_up, warm_up)) as events:
                 async for _ in events:
                     pass
         except (ParleyError, StartupError):
@@ -108,7 +109,6 @@ class TransformersBackend(Backend):
 
         loaded, packed, defaults, threads = await self._thread.run(load_model)
         self._loaded = loaded
-        fields: dict[str, Any] = {"device": loaded.device, "dtype": str(loaded.dtype).removeprefix("torch.")}
         if packed is not None:
             from services.llm.backends.batching.batched_lm import BatchedLanguageModel, EngineOptions
 
@@ -116,21 +116,13 @@ class TransformersBackend(Backend):
                 settings.llm_cache_bytes, settings.llm_max_batch, settings.llm_max_tokens_in_flight, threads
             )
             self._batched = BatchedLanguageModel(loaded, packed, defaults, engine)
-            fields |= {"engine": type(packed).__name__, "cache_bytes": self._batched.cache_bytes}
+            fields = {"engine": type(packed).__name__, "cache_bytes": self._batched.cache_bytes}
         else:
             from services.llm.backends.one_at_a_time import OneAtATime
 
             self._single = await self._thread.run(OneAtATime, loaded, settings.llm_quantization)
-            fields["engine"] = "one answer at a time"
-        log.info(
-            "model loaded",
-            extra={
-                **fields,
-                "quantization": settings.llm_quantization or "none",
-                "threads": threads,
-                "context": loaded.context_length,
-            },
-        )
+            fields = {"engine": "one answer at a time"}
+        self._log_loaded(loaded, threads, fields)
         self._capabilities = Capabilities(
             settings.model,
             "transformers",
@@ -140,6 +132,19 @@ class TransformersBackend(Backend):
             parallel=settings.llm_max_batch if self._batched else 1,
             in_process=True,
             admits=self._batched is not None,
+        )
+
+    def _log_loaded(self, loaded: "LoadedModel", threads: int, fields: dict[str, Any]) -> None:
+        log.info(
+            "model loaded",
+            extra={
+                "device": loaded.device,
+                "dtype": str(loaded.dtype).removeprefix("torch."),
+                **fields,
+                "quantization": self._settings.llm_quantization or "none",
+                "threads": threads,
+                "context": loaded.context_length,
+            },
         )
 
     def check(self, request: GenerationRequest) -> None:

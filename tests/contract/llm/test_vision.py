@@ -210,13 +210,13 @@ async def test_edge_22_a_model_that_raises_fails_its_request_alone(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert isinstance(backend, TransformersVisionBackend)
-    assert backend._model is not None
+    assert backend._single is not None
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("out of order")
 
     with monkeypatch.context() as patch:
-        patch.setattr(backend._model._model, "generate", broken)
+        patch.setattr(backend._single._model, "generate", broken)
         with pytest.raises(RuntimeError, match="out of order"):
             await answer(backend, user(RED))
     assert (await answer(backend, user(RED)))[1].usage
