@@ -101,23 +101,24 @@ async def listen(listeners: list[tuple[Any, bytes, bytes, str]], seconds: float)
     behind_s: list[float] = []
 
     async def one(number: int, call: Any, frame: bytes, commit: bytes, answer: str) -> None:
-        waiting: list[asyncio.Task[None]] = []
-
         async def answered(since: float) -> None:
             await (_until(call, answer) if answer else call.read())
             answered_s.append(time.monotonic() - since)
 
-        for index in range(frames):
-            due = start + (number / len(listeners) + index) * _FRAME_S
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            behind_s.append(time.monotonic() - due)
-            await call.write(frame)
-            if (index + number) % _COMMIT_EVERY == 0 and (not waiting or waiting[-1].done()):
-                await call.write(commit)
-                waiting.append(asyncio.create_task(answered(time.monotonic())))
-        await asyncio.gather(*waiting)
+        waiting: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as group:
+            for index in range(frames):
+                due = start + (number / len(listeners) + index) * _FRAME_S
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                behind_s.append(time.monotonic() - due)
+                await call.write(frame)
+                if (index + number) % _COMMIT_EVERY == 0 and (waiting is None or waiting.done()):
+                    await call.write(commit)
+                    waiting = group.create_task(answered(time.monotonic()))
 
-    await asyncio.gather(*(one(number, *listener) for number, listener in enumerate(listeners)))
+    async with asyncio.TaskGroup() as group:
+        for number, listener in enumerate(listeners):
+            group.create_task(one(number, *listener))
     return {"answered_s": answered_s, "client_behind_s": max(behind_s), "took_s": time.monotonic() - start}
 
 

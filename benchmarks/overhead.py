@@ -72,7 +72,7 @@ async def bare_chain() -> AsyncIterator[Chain]:
 async def parley() -> AsyncIterator[Chain]:
     """Parley on its fakes."""
     flags = {
-        "stt": ("--stt", "fake"),
+        "stt": ("--stt", "fake", "--stt_max_streams", "1000"),
         "llm": (
             *("--llm_backend", "fake", "--fake_answer", ANSWER),
             *("--fake_first_token_ms", str(FIRST_TOKEN_MS), "--fake_token_ms", str(TOKEN_MS)),
