@@ -42,7 +42,6 @@ class Kind:
 
 _FOREIGN_TEMPLATE = "the chat template is the server's, and so is what it refuses"
 _FOREIGN_ENGINE = "the engine is the server's; tests/integration/llm/test_api_backends.py plays its failures"
-_ALWAYS_COMPLETED = "the server calls an answer that its limit has cut complete"
 _NO_LIMIT = "the server knows no end of the context, and goes on"
 _SILENT_LENGTH = "the server does not say how long its context is"
 _API = {"own template": _FOREIGN_TEMPLATE, "own engine": _FOREIGN_ENGINE}
@@ -70,13 +69,13 @@ KINDS = (
         "responses-api on llama.cpp",
         "responses-api",
         "llama.cpp",
-        {**_API, "cut": _ALWAYS_COMPLETED, "roles": "the server takes OpenAI's roles alone in items, and says so"},
+        {**_API, "roles": "the server takes OpenAI's roles alone in items, and says so"},
     ),
     Kind(
         "responses-api on transformers serve",
         "responses-api",
         "transformers serve",
-        {**_API, **_NO_CONTEXT, "cut": _ALWAYS_COMPLETED, "sampling": _GREEDY},
+        {**_API, **_NO_CONTEXT, "sampling": _GREEDY},
         bad_model=(InvalidArgumentError,),
     ),
     Kind("chat-completions on llama.cpp", "chat-completions", "llama.cpp", _API),
