@@ -29,7 +29,7 @@ _SEED = 0
 _WARM_UP = "On March 3rd, Zyxwy paid $42."
 """Touches the model, the number rules and the net for unknown words."""
 _FIRST, _LATER = 0, 1
-"""Priorities: a request's first sentence goes before the later ones of others, whose listeners are still busy."""
+"""Priorities: the first sentence of an answer goes before what others go on with, whose listeners are still busy."""
 
 
 class HibariEngine(Engine):
@@ -57,7 +57,7 @@ class HibariEngine(Engine):
         pieces = _pieces(model, segment.text)
         for index, piece in enumerate(pieces):
             pause_s = texts.longest_pause_s(piece, last=index == len(pieces) - 1)
-            priority = _LATER if index else _FIRST
+            priority = _LATER if index or segment.previous_text else _FIRST
             yield await self._thread.run(_speak, model, piece, segment.speaking_rate, pause_s, priority=priority)
 
     async def aclose(self) -> None:

@@ -162,6 +162,16 @@ async def test_a_short_answer_does_not_wait_for_a_long_one(engine: HibariEngine,
     assert len(await long) == 20
 
 
+async def test_all_answers_begin_before_any_goes_on(engine: HibariEngine, counted: Counted) -> None:
+    async def speak(text: str, previous_text: str) -> None:
+        async for _ in engine.synthesize(Segment(text, engine.voices[0], previous_text=previous_text)):
+            pass
+
+    texts = [("Busy.", ""), ("More one.", "One."), ("More two.", "Two."), ("Three.", ""), ("Four.", "")]
+    await asyncio.gather(*(speak(text, previous) for text, previous in texts))
+    assert counted.pieces[-2:] == ["More one.", "More two."]
+
+
 async def test_text_without_an_end_comes_in_pieces(engine: HibariEngine, whisper: WhisperModel) -> None:
     text = (
         "and then we walked along the river and talked about the old house on the hill where my mother lived when she "
