@@ -1,5 +1,7 @@
 """What the LLM service counts, beside what every server does."""
 
+from functools import cache
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
 from services.common.metrics import SECONDS_BUCKETS
@@ -48,3 +50,25 @@ class ImageMetrics:
     def ended(self, source: str, outcome: str, seconds: float) -> None:
         """An image (source url or data) was loaded, refused, or stopped (with its request, or for want of a place)."""
         self._seconds.labels(source, outcome).observe(seconds)
+
+
+class ProviderMetrics:
+    """Requests to the provider of an API backend that failed."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._failures = Counter(
+            "parley_llm_provider_failures_total",
+            "Failed requests to the provider, by the error that they mean, and whether they were tried again.",
+            ("reason", "retried"),
+            registry=registry,
+        )
+
+    def failed(self, reason: str, *, retried: bool) -> None:
+        """A request failed with this `ErrorReason`; a retry hides it from the client, if it succeeds."""
+        self._failures.labels(reason, str(retried).lower()).inc()
+
+
+@cache
+def provider_metrics() -> ProviderMetrics:
+    """Those of this process: its backends share them."""
+    return ProviderMetrics()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from prometheus_client import REGISTRY
 
 from services.common.errors import (
     ContentFilteredError,
@@ -438,9 +439,17 @@ async def test_edge_21_a_failure_that_passes_is_not_seen(api: Dialect, provider:
         streaming(sse(api.error("overloaded", "later")), ends=True),
         streaming(api.answer("Hello.")),
     )
+    before = failures_counted()
     async with made() as backend:
         assert text_of(await run(backend)) == "Hello."
     assert len(provider.posts) == 3
+    assert failures_counted() == before + 2
+
+
+def failures_counted() -> float:
+    """Failures of the provider that a retry followed, as the metrics have them."""
+    labels = {"reason": "UPSTREAM_ERROR", "retried": "true"}
+    return REGISTRY.get_sample_value("parley_llm_provider_failures_total", labels) or 0.0
 
 
 async def test_edge_21_no_connection_is_unavailable(made: Make, provider: FaultServer) -> None:

@@ -103,9 +103,12 @@ async def test_edge_21_a_server_that_never_answers(provider: FaultServer, monkey
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl program")
-async def test_edge_21_tls_that_is_not_trusted_or_not_there(tmp_path: Path) -> None:
+async def test_edge_21_tls_that_is_not_trusted_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with fault_server(_self_signed(tmp_path)) as secure:
         assert "its certificate is not trusted; set SSL_CERT_FILE" in await problem(secure.url)
+        # What the line says helps.
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+        await load(secure.url)
     plain = await asyncio.start_server(_bad_request, "127.0.0.1", 0)
     async with plain:
         url = f"https://127.0.0.1:{plain.sockets[0].getsockname()[1]}/v1"
@@ -193,6 +196,17 @@ async def test_edge_23_a_parameter_that_the_api_lacks_is_refused_by_name(
     assert words in await problem(provider.url, backend, **flags)
 
 
+async def test_a_proxy_of_the_environment_is_used_for_the_world_outside_alone(
+    provider: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", provider.url.removesuffix("/v1"))
+    await load("http://nowhere.invalid/v1", responses_api_api_key=KEY)
+    await load(provider.url)
+    monkeypatch.setenv("no_proxy", "nowhere.invalid")
+    assert "the host name is not known" in await problem("http://nowhere.invalid/v1", responses_api_api_key=KEY)
+    assert [exchange.path for exchange in provider.exchanges] == ["http://nowhere.invalid/v1/models", "/v1/models"]
+
+
 @pytest.mark.parametrize("backend", NAMES)
 async def test_the_program_ends_with_one_line(backend: str) -> None:
     flags = ("--llm_backend", backend, "--responses_api_base_url", "http://127.0.0.1:1/v1", "--port", "0")
@@ -219,7 +233,8 @@ def _self_signed(folder: Path) -> ssl.SSLContext:
     """A certificate that nobody has reason to trust."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=127.0.0.1"
-    subprocess.run([*command.split(), "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    name = ("-addext", "subjectAltName=IP:127.0.0.1")
+    subprocess.run([*command.split(), *name, "-out", certificate, "-keyout", key], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return context

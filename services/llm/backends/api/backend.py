@@ -23,6 +23,7 @@ from services.llm.backends.api.tool_ids import ToolIds
 from services.llm.backends.base import Backend, Capabilities, RoleNames
 from services.llm.backends.stop_strings import StopStrings
 from services.llm.domain import BackendEvent, Finished, FinishReason, GenerationRequest, ReasoningDelta, TextDelta
+from services.llm.metrics import provider_metrics
 
 if TYPE_CHECKING:
     from services.llm.settings import LlmSettings
@@ -121,6 +122,7 @@ class ApiBackend(Backend):
                 if not begun and self._drop_what_is_refused(body, failure):
                     continue
                 wait_s = None if begun else retries.wait_s(failure, clocks.left_s)
+                provider_metrics().failed(failure.error.reason, retried=wait_s is not None)
                 log.warning(
                     "the provider failed",
                     extra={
