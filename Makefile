@@ -56,6 +56,7 @@ bench: install ## measure: voice to voice, overhead, memory; results in benchmar
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.compaction
+	$(BIN)/python -m benchmarks.images
 
 clean: ## remove the virtual environment and what was built
 	rm -rf $(VENV) build out *.egg-info
