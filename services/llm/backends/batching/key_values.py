@@ -45,9 +45,18 @@ class KeyValues:
     """Keys and values of `capacity` tokens: (layers * 2, 1, heads, capacity, head size), keys at the even indices.
 
     On a CPU memory is taken page by page as it is written, so a pool that is not full costs what is in it.
+
+    Args:
+        shape: of a token.
+        capacity: tokens.
+        device: where it lies.
+        gathers: whether sequences that decode attend in one call, over a copy of their keys and values that are brought
+            side by side. That pays where every call is a launch; a processor is faster with each sequence's own keys.
+            None: not on a CPU.
     """
 
-    def __init__(self, shape: PoolShape, capacity: int, device: str) -> None:
+    def __init__(self, shape: PoolShape, capacity: int, device: str, *, gathers: bool | None = None) -> None:
+        self.gathers = device != "cpu" if gathers is None else gathers
         self.shape = shape
         self.capacity = capacity
         size = (shape.layers * 2, 1, shape.heads, capacity, shape.head_size)
@@ -115,9 +124,7 @@ class _Step:
         self._layers = pool._layers
         self._single = [row for row in rows if row.count == 1]
         self.prompts = [row for row in rows if row.count > 1]
-        # One call for many rows pays where every call is a launch; a processor is faster with each row's own keys,
-        # which lie side by side, than with a gathered copy of all.
-        self._gathers = places.device.type != "cpu" and len(self._single) > 1
+        self._gathers = pool.gathers and len(self._single) > 1
         self._views = [self._row_views(row) for row in ([] if self._gathers else self._single)]
         self._gathered: dict[int | None, tuple[torch.Tensor, torch.Tensor]] = {}
         self._masks: dict[tuple[int, int | None], torch.Tensor | None] = {}
