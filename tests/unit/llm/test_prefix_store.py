@@ -33,6 +33,20 @@ def test_another_conversation_gets_a_copy_of_the_beginning_that_it_shares() -> N
     assert first.tokens == list(range(200))
 
 
+def test_a_conversation_does_not_lose_its_answer_to_another_while_there_is_room() -> None:
+    store = PrefixStore(1024)
+    first = finish(store, list(range(100)))
+    lease = store.acquire([*range(60), 7, 8], 80, object())
+    assert lease is not None
+    assert lease.span is not first
+    assert lease.reused == 60
+    small = PrefixStore(2 * GRAIN)
+    first = finish(small, list(range(100)))
+    lease = small.acquire([*range(60), 7, 8], 80, object())
+    assert lease is not None
+    assert lease.span is first
+
+
 def test_a_piece_in_use_is_copied_from_but_never_taken() -> None:
     store = PrefixStore(1024)
     first = store.acquire(list(range(50)), 60, object())

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 GRAIN = 64
 """Pieces are multiples of this many tokens, so that growing rarely means moving."""
+TAIL = 16
+"""Tokens of an earlier context that are given up when a new one goes on from it: it is the same conversation."""
 SPARE = 64
-"""Tokens of an earlier context that are given up rather than copied when a new one goes on from it."""
+"""Tokens that are given up, rather than copied, where a copy would cost another context its place."""
 _CHUNK = 64
 
 
@@ -94,8 +96,10 @@ class PrefixStore:
         shared = min(shared, len(tokens) - 1)
         if source is None or shared <= 0:
             source, shared = None, 0
-        if source is not None and source.owner is None and len(source.tokens) - shared <= SPARE:
-            return self._take_over(source, shared, room, owner)
+        if source is not None and source.owner is None:
+            given_up = len(source.tokens) - shared
+            if given_up <= TAIL or (given_up <= SPARE and not self._has_free(room)):
+                return self._take_over(source, shared, room, owner)
         copies: list[Copy] = []
         start = self._allocate(room, copies, keep=source)
         if start is not None:
@@ -174,6 +178,11 @@ class PrefixStore:
         start, inside = found
         self._evict(inside)
         return start
+
+    def _has_free(self, room: int) -> bool:
+        """Whether there is a piece of that many places which nothing has to leave."""
+        found = self._oldest_window(_grains(room), None)
+        return found is not None and not found[1]
 
     def _oldest_window(self, room: int, keep: Span | None) -> tuple[int, list[Span]] | None:
         """The piece of `room` places without spans in use whose most recently used span was used longest ago."""
