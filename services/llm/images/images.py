@@ -130,6 +130,9 @@ class Images:
         except ImageError:
             outcome = "refused"
             raise
+        except ModuleNotFoundError as error:
+            log.error("images need more packages: pip install 'parley-voice[images]'", extra={"missing": error.name})
+            raise ImageError("cannot be used: this server is installed without what images need") from None
         finally:
             if self._metrics is not None:
                 self._metrics.ended("url" if image.url else "data", outcome, time.monotonic() - begun)

@@ -1,6 +1,7 @@
 """Images of a context: loaded once for a message, side by side, and kept within bounds."""
 
 import asyncio
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -210,6 +211,14 @@ async def test_too_many_at_once_are_refused_and_the_history_does_without() -> No
     slow.set_result(RED)
     await asyncio.gather(*loading)
     assert await made.load((user(RED),))
+
+
+async def test_a_server_that_is_installed_without_what_images_need_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "services.llm.images.content", raising=False)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(InvalidArgumentError, match="installed without") as caught:
+        await images().load((user(RED),))
+    assert caught.value.field == "messages[0].content[0].image.data"
 
 
 async def test_what_became_of_images_is_counted() -> None:
