@@ -36,7 +36,8 @@ class Apology:
             try:
                 audio = tts.synthesize(SessionConfig(output_format=self._format), SpeechSegment(self.text, ""), "")
                 async with contextlib.aclosing(audio) as chunks:
-                    self._spoken = {self._format: b"".join([chunk async for chunk in chunks])}
+                    parts = [chunk async for chunk in chunks if isinstance(chunk, bytes)]
+                self._spoken = {self._format: b"".join(parts)}
                 return
             except ParleyError as error:
                 log.info("apology not synthesized yet", extra={"error": str(error)})

@@ -153,7 +153,12 @@ def _audio_delta(event: domain.AudioDelta) -> pb.ResponseOutputAudioDelta:
 
 
 def _text_delta(event: domain.TextDelta) -> pb.ResponseOutputTextDelta:
-    return pb.ResponseOutputTextDelta(response_id=event.response_id, item_id=event.item_id, delta=event.text)
+    return pb.ResponseOutputTextDelta(
+        response_id=event.response_id,
+        item_id=event.item_id,
+        delta=event.text,
+        offset=None if event.offset_s is None else duration(event.offset_s),
+    )
 
 
 def _transcript_updated(event: domain.TranscriptUpdated) -> pb.InputAudioTranscriptionUpdated:

@@ -123,11 +123,12 @@ class ResponseCreated:
 
 @dataclass(frozen=True)
 class TextDelta:
-    """New text of a response."""
+    """New text of a response; with audio it goes before the audio that says it, which begins at `offset_s`."""
 
     response_id: str
     item_id: str
     text: str
+    offset_s: float | None = None
 
 
 @dataclass(frozen=True)

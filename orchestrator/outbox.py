@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 from orchestrator.domain import AudioDelta, ServerEvent, TextDelta
 from services.common.errors import ParleyError
@@ -31,7 +32,7 @@ class Outbox:
             return
         last = self._events[-1] if self._events else None
         if isinstance(event, TextDelta) and isinstance(last, TextDelta) and last.response_id == event.response_id:
-            self._events[-1] = TextDelta(event.response_id, event.item_id, last.text + event.text)
+            self._events[-1] = replace(last, text=last.text + event.text)
         else:
             self._events.append(event)
         self._ready.set()

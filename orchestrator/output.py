@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from parley.common.v1 import chat_pb2
 
 from orchestrator import clock
+from orchestrator.captions import Captions
 from orchestrator.domain import AudioDelta, FunctionCall, ResponseCreated, TextDelta
 from orchestrator.outbox import Outbox
 from orchestrator.playback import Playback
@@ -25,11 +26,13 @@ class OutputOptions:
         audio_format: of the audio.
         max_audio_lead_s: seconds of audio that may be ahead of what the client plays.
         paced: whether the client plays the audio as it comes.
+        spoken: whether there is audio; the text then goes along with it.
     """
 
     audio_format: AudioFormat
     max_audio_lead_s: float = 2.0
     paced: bool = True
+    spoken: bool = True
 
 
 class Output:
@@ -58,6 +61,8 @@ class Output:
         self._any_audio = False
         self._waiting: list[TextDelta | FunctionCall] = []
         self._sent_text: list[str] = []
+        self._captions = Captions()
+        self._whole = False
         self._released = self._hurried = False
         self._changed = asyncio.Event()
 
@@ -100,8 +105,20 @@ class Output:
         return "".join(self._sent_text)
 
     def put_text(self, text: str) -> None:
-        """Send text."""
+        """Send text: at once, or along with the audio that says it."""
+        if self._options.spoken:
+            self._captions.write(text)
+        else:
+            self.put_aside(text)
+
+    def put_aside(self, text: str) -> None:
+        """Send text at once."""
         self._waiting.append(TextDelta(self.response_id, self.item_id, text))
+        self._flush()
+
+    def end_audio(self) -> None:
+        """No audio follows: what was written but never said goes after it."""
+        self._whole = True
         self._flush()
 
     def put_call(self, call: chat_pb2.ToolCall) -> None:
@@ -154,7 +171,14 @@ class Output:
             self._outbox.put(event)
         self._waiting.clear()
         for chunk in self.playback.to_send():
+            self._caption(self._captions.say(*self.playback.being_said(chunk.end_s)), chunk.offset_s)
             self._outbox.put(AudioDelta(self.response_id, self.item_id, chunk.audio, chunk.offset_s))
+        if self._whole:
+            self._caption(self._captions.rest(), self.playback.received_s)
+
+    def _caption(self, text: str, offset_s: float) -> None:
+        if text:
+            self._outbox.put(TextDelta(self.response_id, self.item_id, text, offset_s))
 
     async def _change(self, timeout_s: float | None = None) -> None:
         """Wait until something has changed, or so long."""

@@ -7,7 +7,7 @@ start of the response's audio.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.common.audio_format import AudioFormat
 
@@ -21,6 +21,8 @@ class _Spoken:
     start_s: float
     audio_s: float = 0.0
     whole: bool = False
+    words: list[tuple[int, int, float, float]] = field(default_factory=list)
+    """Where the engine tells: the first and last character of each word, and its seconds in the segment's audio."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,13 @@ class Playback:
     def begin_segment(self, text: str) -> None:
         """The audio that follows speaks this text."""
         self._segments.append(_Spoken(text, self.received_s))
+
+    def time_word(self, text: str, start_s: float, end_s: float) -> None:
+        """The engine says when a word of the segment that was begun last is said, from the segment's first sample."""
+        segment = self._segments[-1]
+        at = segment.text.find(text, segment.words[-1][1] if segment.words else 0)
+        if at >= 0 and text:
+            segment.words.append((at, at + len(text), start_s, end_s))
 
     def receive(self, audio: bytes) -> None:
         """The next audio of the segment that was begun last; whole frames."""
@@ -186,10 +195,29 @@ class Playback:
             if segment.whole and played_of_it_s >= segment.audio_s - _ROUNDING_S:
                 heard.append(segment.text)
                 continue
-            if segment.audio_s > 0 and played_of_it_s > 0:
+            if segment.words and played_of_it_s > 0:
+                said = [last for _, last, _, ends_s in segment.words if ends_s <= played_of_it_s]
+                heard.append(segment.text[: max(said, default=0)])
+            elif segment.audio_s > 0 and played_of_it_s > 0:
                 heard.append(_words_within(segment.text, self._share(segment, played_of_it_s)))
             break
         return " ".join(text for text in heard if text)
+
+    def being_said(self, until_s: float) -> tuple[int, str, int]:
+        """The segment (0, 1, …) that is being said at this offset, its text, and how many of its characters have been
+        said by then, the word that is being said included.
+        """
+        at = max((at for at, segment in enumerate(self._segments) if segment.start_s < until_s), default=0)
+        segment = self._segments[at]
+        said_s = until_s - segment.start_s
+        if segment.whole and said_s >= segment.audio_s - _ROUNDING_S:
+            return at, segment.text, len(segment.text)
+        if segment.words:
+            begun = [last for _, last, begins_s, _ in segment.words if begins_s < said_s]
+            return at, segment.text, max(begun, default=0)
+        characters = int(len(segment.text) * self._share(segment, said_s))
+        end = segment.text.find(" ", characters)
+        return at, segment.text, len(segment.text) if end < 0 else end
 
     def lately(self, at_s: float) -> str:
         """The text of the segment that is being said at this offset, and of the one before."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from orchestrator.domain import SessionConfig
 from orchestrator.output import Output
 from orchestrator.stages.language_model import SpeechSegment
-from orchestrator.stages.text_to_speech import TextToSpeech
+from orchestrator.stages.text_to_speech import TextToSpeech, WordTiming
 
 
 class Speech:
@@ -53,6 +53,9 @@ class Speech:
             playback.begin_segment(segment.text)
             async with contextlib.aclosing(self._tts.synthesize(self._config, segment, previous_text)) as audio:
                 async for data in audio:
+                    if isinstance(data, WordTiming):
+                        playback.time_word(data.text, data.start_s, data.end_s)
+                        continue
                     await self._output.put_audio(data)
                     self._on_progress()
             playback.end_segment()

@@ -85,7 +85,8 @@ class Turn:
         self._stages, self._config, self._outbox, self._prompt = stages, config, outbox, prompt
         self._options, self._metrics = options, metrics
         self._on_audio = on_audio
-        output_options = OutputOptions(config.output_format, options.max_audio_lead_s, options.paced)
+        spoken = not config.text_only
+        output_options = OutputOptions(config.output_format, options.max_audio_lead_s, options.paced, spoken)
         self._on_call = on_call
         self.output = Output(
             outbox, response_id, output_options, self._on_first_audio, self._on_function_call, busy_until
@@ -177,6 +178,7 @@ class Turn:
                 speech = Speech(self._stages.tts, self._config, self.output, lambda: self._progress(deadline))
                 group.create_task(speech.run())
                 await self._think(speech)
+            self.output.end_audio()
         except* ParleyError as failures:
             raise failures.exceptions[0] from None
         except* TimeoutError:
@@ -187,7 +189,7 @@ class Turn:
         audio = [] if self._config.text_only else list(self._options.apology.audio(self._config.output_format))
         if not audio:
             return
-        self.output.put_text(self._options.apology.text)
+        self.output.put_aside(self._options.apology.text)
         self.output.playback.begin_segment("")
         for chunk in audio:
             await self.output.put_audio(chunk)

@@ -1,6 +1,7 @@
 """The client of the text-to-speech service."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 import grpc
 from parley.tts.v1 import tts_service_pb2, tts_service_pb2_grpc
@@ -10,9 +11,18 @@ from orchestrator.stages.calls import check_name, explained, responses
 from orchestrator.stages.language_model import SpeechSegment
 from services.common.channel import id_metadata
 from services.common.errors import VoiceNotFoundError
-from services.common.wire import audio_format_message
+from services.common.wire import audio_format_message, seconds
 
 NAME = "text-to-speech"
+
+
+@dataclass(frozen=True)
+class WordTiming:
+    """A word is said from `start_s` to `end_s` of its segment's audio."""
+
+    text: str
+    start_s: float
+    end_s: float
 
 
 class TextToSpeech:
@@ -24,8 +34,9 @@ class TextToSpeech:
 
     async def synthesize(
         self, config: SessionConfig, segment: SpeechSegment, previous_text: str
-    ) -> AsyncGenerator[bytes, None]:
-        """The audio of a segment in the session's output format, as it comes; closing the generator stops the service.
+    ) -> AsyncGenerator[bytes | WordTiming, None]:
+        """The audio of a segment in the session's output format, as it comes, and when its words are said, where the
+        engine knows. Closing the generator stops the service.
 
         Raises:
             ParleyError: where the call fails.
@@ -42,6 +53,9 @@ class TextToSpeech:
         async for response in responses(call, NAME):
             if response.HasField("audio"):
                 yield response.audio.data
+            elif response.HasField("word_timing"):
+                timing = response.word_timing
+                yield WordTiming(timing.text, seconds(timing.start_offset), seconds(timing.end_offset))
 
     async def check_voice(self, name: str) -> None:
         """Raise VoiceNotFoundError for a name that the service does not have; empty is its default."""

@@ -135,6 +135,21 @@ async def test_without_a_conversation_nothing_is_committed() -> None:
     assert stages.llm.commits == []
 
 
+async def test_text_comes_with_the_audio_that_says_it() -> None:
+    events = await run(stages_that_say("One two three four.", "Five."))
+    shown = [(event.text, event.offset_s) for event in events if isinstance(event, TextDelta)]
+    assert shown == [("One two", 0.0), (" three four.", 0.5), (" Five.", 1.0)]
+    kinds = [type(event) for event in events[1:7]]
+    assert kinds == [TextDelta, AudioDelta, TextDelta, AudioDelta, TextDelta, AudioDelta]
+
+
+async def test_text_that_is_never_said_comes_at_the_end() -> None:
+    stages = stages_that_say("One.")
+    stages.llm.scripts[0].insert(-1, " *")
+    events = await run(stages)
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["One.", " *"]
+
+
 async def test_text_only_calls_no_text_to_speech() -> None:
     stages = stages_that_say("One.")
     stages.llm.scripts[0] = [step for step in stages.llm.scripts[0] if not isinstance(step, SpeechSegment)]

@@ -710,26 +710,34 @@ Global___ResponseCreated: _TypeAlias = ResponseCreated  # noqa: Y015
 
 @_typing.final
 class ResponseOutputTextDelta(_message.Message):
-    """ResponseOutputTextDelta is the text of the response as it is written."""
+    """ResponseOutputTextDelta is the text of the response: as it is written where
+    there is no audio, else just before the audio that says it, for captions.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESPONSE_ID_FIELD_NUMBER: _builtins.int
     ITEM_ID_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
     response_id: _builtins.str
     item_id: _builtins.str
     delta: _builtins.str
+    @_builtins.property
+    def offset(self) -> _duration_pb2.Duration:
+        """Of the audio that says it, from the start of the item; absent without audio."""
+
     def __init__(
         self,
         *,
         response_id: _builtins.str = ...,
         item_id: _builtins.str = ...,
         delta: _builtins.str = ...,
+        offset: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "item_id", b"item_id", "response_id", b"response_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "item_id", b"item_id", "offset", b"offset", "response_id", b"response_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
