@@ -15,6 +15,9 @@ from parley.llm.v1 import conversation_service_pb2, conversation_service_pb2_grp
 from parley.tts.v1 import tts_service_pb2
 
 from cli.plan import EMBEDDED_GENERATION, EMBEDDED_MODEL, EMBEDDED_SPEED
+from services.common.audio import decode, encode, resample
+from services.common.audio_format import AudioFormat, Encoding
+from services.common.wire import audio_format
 from tests.support.microphone import open_microphone, recording
 from tests.support.servers import RunningServer, running
 from tests.support.stack import SPEECH, Conversation, conversation
@@ -116,3 +119,35 @@ async def test_yeah_does_not_lose_the_answer(stack: dict[str, RunningServer]) ->
         again = await client.until("response_output_audio_delta", "response_done")
         assert again.response_id == response_id
         assert again.audio
+
+
+MULAW = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_MULAW, sample_rate_hertz=8_000)
+BROWSER = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=48_000)
+STEREO = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_F32LE, sample_rate_hertz=44_100, channel_count=2)
+
+
+async def test_a_telephone_a_browser_and_a_stereo_recorder_are_understood_at_once(
+    stack: dict[str, RunningServer], samples: Path
+) -> None:
+    speech = decode(recording(samples / "austen_0930.wav"), AudioFormat(Encoding.PCM_S16LE, 16_000))
+
+    async def say(wanted: audio_pb2.AudioFormat) -> tuple[str, float]:
+        """What was understood, and how loud the answer is."""
+        plain = audio_format(wanted, "format")
+        audio = encode(resample(speech, 16_000, plain.sample_rate_hz), plain)
+        address = stack["orchestrator"].address
+        async with conversation(address, input_audio_format=wanted, output_audio_format=wanted) as client:
+            step = plain.sample_rate_hz // 10 * plain.frame_bytes
+            for at in range(0, len(audio), step):
+                await client.append(audio[at : at + step])
+            await client.commit()
+            said = await client.until("input_audio_transcription_completed")
+            await client.until("response_output_audio_delta")
+            await client.until("response_output_audio_delta")
+            await client.send(response_cancel=pb.ResponseCancel())
+            await client.until("response_done")
+            return said.transcript, float(np.abs(decode(client.audio(), plain)).max())
+
+    for transcript, loudness in await asyncio.gather(*map(say, (MULAW, BROWSER, STEREO))):
+        assert "amiable" in transcript
+        assert loudness > 0.01
