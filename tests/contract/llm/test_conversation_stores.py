@@ -18,8 +18,8 @@ from tests.support.redis_server import RedisServer, missing, needs_redis, redis_
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TTL_S = 100.0
-"""On the test's clock: the Redis server's is a hundred times as fast."""
-_SPEED = 100
+"""On the test's clock: the Redis server's is fifty times as fast."""
+_SPEED = 50
 
 
 @dataclass

@@ -200,12 +200,12 @@ async def test_edge_27_a_turn_whose_server_died_holds_up_others_only_until_its_c
 async def test_a_turn_that_takes_long_keeps_its_claim(
     servers: tuple[Server, Server], generate: Generate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn_claim, "CLAIM_S", 0.3)
+    monkeypatch.setattr(turn_claim, "CLAIM_S", 0.6)
     one, other = servers
     ident = await one.create()
     running = generate(one, ident, "r1")
     await running.begun()
-    for _ in range(8):
+    for _ in range(12):
         await asyncio.sleep(0.1)
         assert await other.store.holder(ident, TURN) == "r1"
     await running.end()
