@@ -605,6 +605,16 @@ async def test_a_connection_that_the_server_closed_meanwhile_costs_no_turn(
     assert len(provider.posts) == 2
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_megabytes_go_both_ways(api: Dialect, provider: FaultServer, made: Make, stream: bool) -> None:
+    long = "many words " * 300_000
+    provider.play(streaming(sse(api.text(long), *api.end())) if stream else answering(200, api.whole(long)))
+    async with made(responses_api_stream=stream) as backend:
+        events = await run(backend, GenerationRequest((Message(Role.USER, (TextPart(long),)),)))
+    assert text_of(events) == long
+    assert long in str(provider.posts[0].body)
+
+
 async def settled(backend: Backend) -> None:
     """Wait until finished responses have given their connections back."""
     connection: Any = backend._connection  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx2
@@ -92,14 +93,7 @@ class ApiBackend(Backend):
             self._provider, settings.responses_api_connect_timeout_s, settings.responses_api_max_parallel
         )
         context_length = await startup.check(self._connection, self._provider, self._model)
-        self._capabilities = Capabilities(
-            settings.model,
-            self.name,
-            context_length_tokens=context_length,
-            tools=True,
-            images=True,
-            parallel=settings.responses_api_max_parallel,
-        )
+        self._capabilities = replace(self._capabilities, context_length_tokens=context_length)
 
     def check(self, request: GenerationRequest) -> None:
         effort_option(request.options)

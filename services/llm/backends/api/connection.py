@@ -53,8 +53,8 @@ class Connection:
     def __init__(self, provider: Provider, connect_timeout_s: float, most: int) -> None:
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs a line for each request
         self._draining: set[asyncio.Task[None]] = set()
-        # Reads have no limit here: what counts is tokens, and the caller's clocks know them from keep-alives.
-        timeout = httpx2.Timeout(None, connect=connect_timeout_s, pool=connect_timeout_s, write=connect_timeout_s)
+        # Reads and writes have no limit here: the caller's clocks are for that, which count tokens, not keep-alives.
+        timeout = httpx2.Timeout(None, connect=connect_timeout_s, pool=connect_timeout_s)
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE_S)
         # An environment's proxy is for the world outside, not for a server on this machine.
         direct = provider.is_local or not _has_proxy(provider.base_url)
