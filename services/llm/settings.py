@@ -205,8 +205,8 @@ class LlmSettings(ServerSettings):
     image_max_side: int = Field(
         2048,
         ge=0,
-        description="pixels of the longer side to which larger images are made smaller before a model gets them: most "
-        "look at no more, and each turn sends less; 0: never",
+        description="pixels of the longer side to which larger images of more than 512 KiB are made smaller before a "
+        "model gets them: most look at no more, and each turn sends less; 0: never",
         json_schema_extra=_IMAGES,
     )
     image_cache_bytes: int = Field(

@@ -14,6 +14,8 @@ _MAX_SCANS = 32
 """Scans of a progressive JPEG: real ones have about ten, and each is a pass over all pixels."""
 _COMMON_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 """Those that turn into RGB without loss of what is seen; 16-bit greys do not."""
+_LIGHT_BYTES = 1 << 19
+"""An image of fewer bytes is sent as it is, however large: to make it smaller would take longer than it saves."""
 _LOOK_SIDE = 256
 """Pixels of a side at which a JPEG is decoded for a look: its decoder skips most of the work."""
 
@@ -46,7 +48,8 @@ def inspect(data: bytes, limits: ImageLimits) -> ImagePart:
         with Image.open(io.BytesIO(data), formats=[kind.removeprefix("image/").upper()]) as image:
             _check_work(image, data, limits.max_pixels)
             moves = kind == "image/gif" or (kind == "image/webp" and bool(getattr(image, "is_animated", False)))
-            too_large = bool(limits.max_side) and max(image.size) > limits.max_side and image.mode in _COMMON_MODES
+            heavy = len(data) > _LIGHT_BYTES and image.mode in _COMMON_MODES
+            too_large = heavy and bool(limits.max_side) and max(image.size) > limits.max_side
             if not moves and not too_large:
                 _check_whole(image, kind)
                 return ImagePart(data, media_type=kind)

@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -9,11 +10,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.llm.domain import ImagePart
+from services.llm.images import content
 from services.llm.images.content import inspect, media_type
 from services.llm.images.limits import ImageError, ImageLimits
 from tests.support.pictures import movie, picture, png_of
 
+pytestmark = pytest.mark.usefixtures("nothing_is_light")
 KINDS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+
+
+@pytest.fixture(scope="module")
+def nothing_is_light() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(content, "_LIGHT_BYTES", 0)
+        yield
 
 
 def look(data: bytes, max_bytes: int = 1 << 20, max_pixels: int = 100_000, max_side: int = 0) -> ImagePart:
@@ -100,6 +110,14 @@ def test_what_is_made_smaller_keeps_its_transparency() -> None:
 def test_what_is_not_too_large_stays_as_it_is(size: tuple[int, int], side: int) -> None:
     data = picture("JPEG", size)
     assert look(data, max_side=side).data is data
+
+
+def test_what_is_light_stays_as_it_is_however_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = picture("JPEG", (400, 100))
+    monkeypatch.setattr(content, "_LIGHT_BYTES", len(data))
+    assert look(data, max_side=64).data is data
+    monkeypatch.setattr(content, "_LIGHT_BYTES", len(data) - 1)
+    assert look(data, max_side=64).data is not data
 
 
 def test_what_would_not_get_lighter_and_sixteen_bit_greys_stay_as_they_are() -> None:
