@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 import jiwer
 import numpy as np
 import pytest
@@ -71,10 +71,10 @@ async def transcription_server(model: str, folder: Path) -> AsyncIterator[str]:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(SERVER_START_S), httpx.AsyncClient() as client:
+        async with asyncio.timeout(SERVER_START_S), httpx2.AsyncClient() as client:
             while True:
                 assert process.returncode is None, "the server ended before it served"
-                with contextlib.suppress(httpx.TransportError):
+                with contextlib.suppress(httpx2.TransportError):
                     await client.get(f"http://127.0.0.1:{port}/health")
                     break
         yield f"http://127.0.0.1:{port}/v1"
