@@ -20,6 +20,7 @@ INSTRUCTIONS = "You are a friendly assistant. Answer in one or two short sentenc
 _FRAME_S = 0.01
 _SPEECH_LEVEL = 0.03
 """Of the loudest 10 ms: quieter is the room, not the speaker (-30 dB)."""
+_ONSET_LEVEL, _ONSET_FRAMES = 0.06, 5
 
 
 @contextlib.asynccontextmanager
@@ -54,17 +55,21 @@ async def speak(target: str, recording: Path) -> list[Turn]:
 
 
 def start_of_speech_s(recording: Path) -> float:
-    """Where the first speech in a recording begins, told from its loudness alone."""
-    return float(_voiced_frames(recording)[0]) * _FRAME_S
+    """Where the first speech in a recording begins, told from its loudness alone: the recordings begin with a noise of
+    the room that is nearly as loud as the end of a word, so 50 ms of something louder are asked for.
+    """
+    voiced = _voiced_frames(recording, _ONSET_LEVEL)
+    runs = np.flatnonzero(voiced[_ONSET_FRAMES - 1 :] - voiced[: 1 - _ONSET_FRAMES] == _ONSET_FRAMES - 1)
+    return float(voiced[runs[0]]) * _FRAME_S
 
 
 def end_of_speech_s(recording: Path) -> float:
     """Where the last speech in a recording ends, told from its loudness alone: no model that is being measured."""
-    return float(_voiced_frames(recording)[-1] + 1) * _FRAME_S
+    return float(_voiced_frames(recording, _SPEECH_LEVEL)[-1] + 1) * _FRAME_S
 
 
-def _voiced_frames(recording: Path) -> npt.NDArray[np.intp]:
+def _voiced_frames(recording: Path, level: float) -> npt.NDArray[np.intp]:
     samples, rate = soundfile.read(recording, dtype="float32")
     frame = round(rate * _FRAME_S)
     loudness = np.sqrt((samples[: len(samples) // frame * frame].reshape(-1, frame) ** 2).mean(axis=1))
-    return np.flatnonzero(loudness >= _SPEECH_LEVEL * loudness.max())
+    return np.flatnonzero(loudness >= level * loudness.max())
