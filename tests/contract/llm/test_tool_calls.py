@@ -1,15 +1,15 @@
 """The embedded model calls tools through a chat template that has them: the formats are read from real tokens."""
 
-import asyncio
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from services.llm.backends.base import RoleNames
-from services.llm.backends.chat_template import ChatTemplate
-from services.llm.backends.transformers import TransformersBackend
+from services.llm import backends
+from services.llm.backends.base import Backend
 from services.llm.domain import (
     BackendEvent,
     GenerationRequest,
@@ -26,10 +26,8 @@ from services.llm.domain import (
     ToolMode,
 )
 from services.llm.settings import LlmSettings
-from services.llm.weights import EMBEDDED
-from tests.support.chat_templates import CHATML_TOOLS
 
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.models, pytest.mark.asyncio(loop_scope="module")]
 
 WEATHER = Tool(
     "get_weather",
@@ -38,15 +36,15 @@ WEATHER = Tool(
 )
 
 
-@pytest.fixture(scope="module")
-def backend() -> Iterator[TransformersBackend]:
-    made = TransformersBackend(LlmSettings(model_name=EMBEDDED, llm_quantization="int8", llm_threads=1))
-    asyncio.run(made.load())
-    assert made._model is not None
-    made._model._tokenizer.chat_template = CHATML_TOOLS
-    made._model._template = ChatTemplate(made._model._tokenizer, RoleNames())
-    yield made
-    asyncio.run(made.aclose())
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def backend(tool_model: Path) -> AsyncIterator[Backend]:
+    flags = {"llm_quantization": "int8", "llm_threads": 1}
+    made = backends.create(LlmSettings(llm_backend="transformers", model_name=str(tool_model), **flags))
+    try:
+        await made.load()
+        yield made
+    finally:
+        await made.aclose()
 
 
 def say(role: Role, text: str, call_id: str = "") -> Message:
@@ -65,7 +63,7 @@ def asked(city: str, weather: str = "") -> tuple[Message, ...]:
 HISTORY = asked("London", "rain") + asked("Rome", "sun") + asked("Berlin", "snow")
 
 
-async def answer(backend: TransformersBackend, choice: ToolChoice | None, *tools: Tool) -> list[BackendEvent]:
+async def answer(backend: Backend, choice: ToolChoice | None, *tools: Tool) -> list[BackendEvent]:
     request = GenerationRequest(HISTORY + asked("Paris"), Sampling(max_output_tokens=40), tools, choice)
     backend.check(request)
     async with contextlib.aclosing(backend.generate(request)) as events:
@@ -74,7 +72,7 @@ async def answer(backend: TransformersBackend, choice: ToolChoice | None, *tools
 
 @pytest.mark.parametrize("choice", [None, ToolChoice(ToolMode.REQUIRED), ToolChoice(ToolMode.REQUIRED, "get_weather")])
 async def test_edge_11_the_model_calls_a_tool_and_none_of_its_markup_is_text(
-    backend: TransformersBackend, choice: ToolChoice | None
+    backend: Backend, choice: ToolChoice | None
 ) -> None:
     events = await answer(backend, choice, WEATHER)
     calls = [event.call for event in events if isinstance(event, ToolCallEvent)]
@@ -83,7 +81,7 @@ async def test_edge_11_the_model_calls_a_tool_and_none_of_its_markup_is_text(
     assert not any("tool_call" in event.text for event in events if isinstance(event, TextDelta))
 
 
-async def test_a_call_where_none_may_be_made_is_reported(backend: TransformersBackend) -> None:
+async def test_a_call_where_none_may_be_made_is_reported(backend: Backend) -> None:
     events = await answer(backend, ToolChoice(ToolMode.NONE), WEATHER)
     assert not any(isinstance(event, ToolCallEvent) for event in events)
     assert any(isinstance(event, InvalidToolCall) for event in events)
