@@ -334,6 +334,9 @@ class LlmSettings(ServerSettings):
             raise ValueError(
                 "must be an http or https URL without user, query and fragment, such as http://host:8000/v1"
             )
+        for path in ("/chat/completions", "/responses"):
+            if value.rstrip("/").endswith(path):
+                raise ValueError(f"must end before {path}: the backend adds that")
         return value
 
     @field_validator("conversation_store")

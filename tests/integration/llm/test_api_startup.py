@@ -140,6 +140,15 @@ async def test_names_that_mean_the_same_model(provider: FaultServer, asked: str,
     await load(provider.url, model=asked)
 
 
+async def test_an_address_without_its_version_is_told_with_it(provider: FaultServer) -> None:
+    async def script(exchange: Any) -> None:
+        await exchange.whole(200 if exchange.path.startswith("/v1/") else 404, {"data": [{"id": "test-model"}]})
+
+    provider.models = script
+    bare = provider.url.removesuffix("/v1")
+    assert await problem(bare) == f"--responses_api_base_url {bare}: the API is not here but at {bare}/v1"
+
+
 async def test_an_alias_that_is_not_listed_is_asked_for(provider: FaultServer) -> None:
     async def script(exchange: Any) -> None:
         body = {"id": "real-name"} if exchange.path.endswith("/alias") else {"data": [{"id": "real-name"}]}

@@ -81,6 +81,7 @@ def test_generation_parameters_come_from_environment_and_file_too(
         (["--chat_size", "-1"], "--chat_size"),
         (["--stream_batch_sentences", "0"], "--stream_batch_sentences"),
         (["--responses_api_base_url", "host/v1"], "--responses_api_base_url: must be an http or https URL"),
+        (["--responses_api_base_url", "http://host/v1/chat/completions"], "must end before /chat/completions"),
         (["--responses_api_base_url", "https://me:secret@host/v1"], "--responses_api_base_url: must be an http or"),
         (["--responses_api_reasoning_effort", "very high"], "--responses_api_reasoning_effort: must be one word"),
         (["--responses_api_idle_timeout_s", "0"], "--responses_api_idle_timeout_s"),

@@ -114,8 +114,11 @@ class Connection:
 
     async def has_model(self, name: str) -> bool:
         """Whether the provider knows a model that it does not list, as it does an alias."""
+        return await self.answers(f"/models/{quote(name, safe='/:@')}")
+
+    async def answers(self, path: str) -> bool:
+        """Whether there is anything under a path."""
         try:
-            path = f"/models/{quote(name, safe='/:@')}"
             await self._sdk.get(path, cast_to=httpx2.Response, options={"headers": self._headers})
         except (APIStatusError, APIConnectionError, *_CORE_ERRORS):
             return False

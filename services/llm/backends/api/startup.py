@@ -16,6 +16,7 @@ from services.llm.backends.api.provider import Provider
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 4.0
+_SECOND_LOOK_S = 0.5
 _SHOWN = 3
 
 
@@ -44,11 +45,24 @@ async def check(connection: Connection, provider: Provider, model: str) -> int:
     except ProviderFailure as failure:
         if failure.status == 401:
             raise StartupError(f"{provider.base_url} refuses the API key; check {_key_flags(provider)}") from None
+        if failure.status == 404 and await _is_one_level_up(connection):
+            raise StartupError(
+                f"--responses_api_base_url {provider.base_url}: the API is not here but at {provider.base_url}/v1"
+            ) from None
         if failure.status:
             # Not every server lists models; whatever is wrong besides, the first request will say.
             log.info("the provider lists no models", extra={"told": failure.told})
             return 0
         raise StartupError(f"--responses_api_base_url {provider.base_url}: {_reason(failure)}") from None
+
+
+async def _is_one_level_up(connection: Connection) -> bool:
+    """Whether the address lacks the version that the API's paths begin with."""
+    try:
+        async with asyncio.timeout(_SECOND_LOOK_S):
+            return await connection.answers("/v1/models")
+    except TimeoutError:
+        return False
 
 
 def _is_same(asked: str, listed: str) -> bool:
