@@ -570,6 +570,23 @@ async def test_edge_19_the_time_that_a_slow_consumer_takes_is_not_the_providers(
     assert text_of(events) == "abcdef"
 
 
+async def test_edge_9_long_arguments_are_no_stall(api: Dialect, provider: FaultServer, made: Make) -> None:
+    """Nothing can be told of a call before it is whole, and yet its pieces are tokens."""
+    call = api.call("id1", "get_weather", '{"city": "', *"Llanfairpwll", '"}')
+
+    async def slow(exchange: Exchange) -> None:
+        await exchange.head()
+        for event in sse(*call, *api.end("tool_calls")):
+            await exchange.send(event)
+            await asyncio.sleep(0.06)
+        await exchange.end()
+
+    provider.play(slow)
+    async with made(responses_api_idle_timeout_s=0.5, responses_api_first_token_timeout_s=0.5) as backend:
+        events = await run(backend, GenerationRequest(ASKED.messages, tools=(WEATHER,)))
+    assert events[0] == ToolCallEvent(ToolCall("id1", "get_weather", '{"city": "Llanfairpwll"}'))
+
+
 async def test_a_retry_that_would_come_too_late_is_not_waited_for(
     api: Dialect, provider: FaultServer, made: Make
 ) -> None:

@@ -215,9 +215,11 @@ async def _read_stream(
             if not reader.complete:
                 raise clocks.failure() from None
             chunk = b""
+        pieces = reader.pieces
         batch = _read_events(decoder, chunk, reader)
         if batch:
             yield batch
+        if batch or reader.pieces > pieces:
             clocks.token()  # now, since the time that the reader of the answer takes is not the provider's
         if reader.complete:
             clocks.last_word()

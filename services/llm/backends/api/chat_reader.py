@@ -126,6 +126,7 @@ class ChatReader(AnswerReader):
 
     def _add(self, fragment: Mapping[str, Any], events: list[BackendEvent]) -> None:
         """A piece of a call. Providers repeat index 0, leave it out, give the id once or each time, or never."""
+        self.pieces += 1
         function = fragment.get("function") or {}
         ident, name, index = fragment.get("id") or "", function.get("name") or "", fragment.get("index")
         if not isinstance(index, int):

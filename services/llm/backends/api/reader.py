@@ -17,6 +17,8 @@ class AnswerReader(ABC):
         """Whether `Finished` was given: what may still come is not of interest."""
         self.complete = False
         """Whether the answer is whole, and only the count of its tokens may follow."""
+        self.pieces = 0
+        """Pieces of tool calls so far: tokens, though nothing can be told of them yet."""
 
     @abstractmethod
     def feed(self, event: Mapping[str, Any]) -> list[BackendEvent]:

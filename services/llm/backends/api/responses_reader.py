@@ -167,6 +167,7 @@ class ResponsesReader(AnswerReader):
 
     def _arguments(self, ending: str, event: Mapping[str, Any], events: list[BackendEvent]) -> None:
         """A piece of a call's arguments, or all of them."""
+        self.pieces += 1
         key = self._key(event)
         if key in self._told:
             return
