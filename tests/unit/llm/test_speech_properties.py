@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.llm.backends.local_answer import LocalAnswer
 from services.llm.domain import (
+    BackendEvent,
     Finished,
     FinishReason,
     InvalidToolCall,
@@ -20,6 +22,7 @@ from services.llm.domain import (
 )
 from services.llm.speech.segments import Segmenter
 from services.llm.speech.speakable import Kind, Speakable
+from services.llm.tools.tagged import HERMES
 from services.llm.turn import Turn
 
 TOOLS = (Tool("get_time", "", ""),)
@@ -215,3 +218,22 @@ def test_edge_07_text_that_never_ends_is_cut_between_what_a_reader_takes_for_cha
     assert letters("".join(segments)) == letters("Hm" + "".join(words))
     assert not [text for text in segments if unicodedata.category(text[0]).startswith("M")]
     assert not [text for text in segments if text[0] in "ะาำ" or (text[-1] in "เแโใไ\u094d" and text != segments[-1])]
+
+
+@given(ANSWERS, st.booleans(), st.data())
+def test_what_a_local_backend_has_sorted_already_comes_out_the_same(
+    answer: Answer, unopened: bool, data: st.DataObject
+) -> None:
+    text = ("I wonder</think>" if unopened else "") + answer.written + "Well."
+    sorter, turn = LocalAnswer(HERMES, TOOLS), Turn(Segmenter(1, 2, 20), TOOLS)
+    events: list[BackendEvent] = [event for chunk in ["Hm: ", *chunked(text, data)] for event in sorter.feed(chunk)]
+    events += [*sorter.finish(), Finished(FinishReason.STOP)]
+    outputs = [output for event in events for output in turn.feed(event)]
+    alone = play([text])
+    assert [o for o in comparable(outputs) if not isinstance(o, TextDelta | ReasoningDelta)] == [
+        o for o in comparable(alone) if not isinstance(o, TextDelta | ReasoningDelta)
+    ]
+    for kind in (TextDelta, ReasoningDelta):
+        assert "".join(o.text for o in outputs if isinstance(o, kind)) == "".join(
+            o.text for o in alone if isinstance(o, kind)
+        )
