@@ -17,6 +17,7 @@ from services.common.errors import ContextLengthError, StartupError
 from services.common.model_thread import Stop
 from services.llm.backends import mlx_sampling
 from services.llm.backends.base import RoleNames
+from services.llm.backends.batching.prompt_tokens import PromptTokens
 from services.llm.backends.chat_template import ChatTemplate
 from services.llm.backends.detokenizer import Detokenizer
 from services.llm.backends.end_tokens import end_tokens
@@ -85,6 +86,8 @@ class MlxModel:
         self._vocabulary = len(tokenizer)
         text_config = config.get("text_config", config)
         self.context_length = int(text_config.get("max_position_embeddings", 0) or 0)
+        control = (str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special)
+        self._prompts = PromptTokens(self._cut, control)
         self._cache: PrefixCache[list[Any]] = PrefixCache(options.cache_bytes)
         self.prefills = options.cache_bytes > 0 and can_trim_prompt_cache(make_prompt_cache(model))
         """Whether a context can be read ahead: what is kept of it must go back to where the real one goes on."""
@@ -109,7 +112,7 @@ class MlxModel:
             ContextLengthError: the context leaves no room for an answer.
         """
         prompt = self._template.render(request.messages, request.tools, request.tool_choice)
-        tokens = self._tokens(prompt.text)
+        tokens = self._prompts.tokens(prompt.text)
         room = self.context_length - len(tokens) if self.context_length else plan.max_new_tokens
         if room < 1:
             message = f"the context has {len(tokens)} tokens, the model takes {self.context_length} with the answer"
@@ -142,6 +145,7 @@ class MlxModel:
             responses.close()
         # The step after a token begins before the token is handed over: the state holds all that were.
         self._keep([*tokens, *written], state)
+        self._remember(prompt.text, tokens, written)
         if not stop:
             answer.finish()
             emit(Finished(answer.reason, Usage(len(tokens), len(written), cached_input_tokens=read)))
@@ -149,7 +153,7 @@ class MlxModel:
     def prefill(self, request: GenerationRequest, stop: Stop) -> int:
         """Read a context, and keep what was read of it when `stop` is set; returns its tokens."""
         prompt = self._template.render(request.messages, request.tools, request.tool_choice)
-        tokens = self._tokens(prompt.text)
+        tokens = self._prompts.tokens(prompt.text)
         if self.context_length and len(tokens) >= self.context_length:
             return 0
         state, read = self._state(tokens)
@@ -169,8 +173,14 @@ class MlxModel:
         self._keep(tokens, state)
         return len(tokens)
 
-    def _tokens(self, prompt: str) -> list[int]:
-        return list(self._tokenizer.encode(prompt, add_special_tokens=False))
+    def _cut(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _remember(self, prompt: str, tokens: list[int], written: list[int]) -> None:
+        """The tokens of an answer, which the tokenizer might cut otherwise when it comes back as history."""
+        if written and written[-1] in self._ends:
+            written = written[:-1]
+        self._prompts.remember(prompt + self._template.decode(written), [*tokens, *written])
 
     def _state(self, tokens: Sequence[int]) -> tuple[list[Any], int]:
         """Keys and values of the longest beginning that is known, the caller's own, and its number of tokens."""
