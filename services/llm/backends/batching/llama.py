@@ -74,7 +74,7 @@ class Int8Projection:
         self._reduce_range = reduce_range
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        size = torch.linalg.vector_norm(x, float("inf"), 1, keepdim=True).clamp_min_(1e-8)
+        size = x.abs().amax(1, keepdim=True).clamp_min_(1e-8)
         rows = self._scratch.rows(*x.shape)
         torch.div(x, size, out=rows[1:])
         y: torch.Tensor = torch.ops.quantized.linear_dynamic(rows, self._packed, self._reduce_range)[1:].mul_(size)
@@ -82,17 +82,19 @@ class Int8Projection:
 
 
 class _Layer:
+    """One layer's parts. Small weights are copied: a view of them would keep the whole file of weights mapped."""
+
     def __init__(self, layer: Any, make: Any, window: int | None) -> None:
         attention, gate = layer.self_attn, layer.mlp
-        self.norm = layer.input_layernorm.weight.data
+        self.norm = layer.input_layernorm.weight.data.clone()
         self.eps = float(layer.input_layernorm.variance_epsilon)
         self.qkv = make(attention.q_proj, attention.k_proj, attention.v_proj)
         self.out = make(attention.o_proj)
         self.scale = float(attention.scaling)
         self.window = getattr(attention, "sliding_window", window)
-        self.q_norm = attention.q_norm.weight.data if hasattr(attention, "q_norm") else None
-        self.k_norm = attention.k_norm.weight.data if hasattr(attention, "k_norm") else None
-        self.norm2 = layer.post_attention_layernorm.weight.data
+        self.q_norm = attention.q_norm.weight.data.clone() if hasattr(attention, "q_norm") else None
+        self.k_norm = attention.k_norm.weight.data.clone() if hasattr(attention, "k_norm") else None
+        self.norm2 = layer.post_attention_layernorm.weight.data.clone()
         self.gate_up = make(gate.gate_proj, gate.up_proj)
         self.down = make(gate.down_proj)
 
@@ -127,7 +129,7 @@ class LlamaForward:
             return FullProjection(weight, bias)
 
         self._rotary = model.model.rotary_emb
-        self._norm = model.model.norm.weight.data
+        self._norm = model.model.norm.weight.data.clone()
         self._eps = float(model.model.norm.variance_epsilon)
         self._head = make(model.lm_head)
         self._embedding = model.model.embed_tokens.weight.data
