@@ -53,6 +53,7 @@ lock: install ## pin and hash the newest allowed versions into requirements/dev.
 bench: install ## measure: voice to voice, overhead, memory; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.voice_to_voice
 	$(BIN)/python -m benchmarks.barge_in
+	$(BIN)/python -m benchmarks.resume
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.llm_gateway

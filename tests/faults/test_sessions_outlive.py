@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import grpc
 import pytest
@@ -11,44 +9,13 @@ from parley.agent.v1 import agent_service_pb2 as pb
 from parley.common.v1 import chat_pb2
 from parley.llm.v1 import conversation_service_pb2, conversation_service_pb2_grpc
 
-from tests.support.redis_server import needs_redis, redis_server
-from tests.support.servers import RunningServer, running
-from tests.support.stack import FAKE_FLAGS, Conversation, conversation
+from tests.support.redis_server import needs_redis
+from tests.support.replicas import replicas
+from tests.support.servers import RunningServer
+from tests.support.stack import Conversation, conversation
 
 pytestmark = needs_redis
 RECEIVED = "--fake_answer=I was told: {received}."
-
-
-@dataclass
-class Replicas:
-    """Two orchestrators and two language model services, over one store."""
-
-    orchestrators: list[RunningServer]
-    llms: list[RunningServer]
-
-
-@contextlib.asynccontextmanager
-async def replicas(*llm_flags: str) -> AsyncIterator[Replicas]:
-    async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(redis_server())
-        flags = (*FAKE_FLAGS["llm"], f"--conversation_store={store.address}", *llm_flags)
-
-        async def start(name: str, *flags: str) -> RunningServer:
-            return await stack.enter_async_context(running(name, *flags))
-
-        first, second, stt, tts = await asyncio.gather(
-            start("llm", *flags),
-            start("llm", *flags),
-            start("stt", *FAKE_FLAGS["stt"]),
-            start("tts", *FAKE_FLAGS["tts"]),
-        )
-        targets = (
-            f"--llm_target=ipv4:{first.address},{second.address}",
-            f"--stt_target={stt.address}",
-            f"--tts_target={tts.address}",
-        )
-        pair = await asyncio.gather(start("orchestrator", *targets), start("orchestrator", *targets))
-        yield Replicas([*pair], [first, second])
 
 
 async def ask(client: Conversation, text: str) -> pb.ResponseDone:
