@@ -25,6 +25,7 @@ from orchestrator.domain import (
 )
 from orchestrator.hearing import Hearing
 from orchestrator.interruptions import Echo, interrupts
+from orchestrator.messages import late_output, no_output, user_message
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
 from orchestrator.session import (
@@ -335,7 +336,9 @@ class LiveSession:
                 self._metrics.interrupted(real=False)
                 turn.output.resume()
             case CancelResponse():
-                self._metrics.interrupted(real=True)
+                if turn.output.playback.held:
+                    self._metrics.interrupted(real=True)
+                turn.output.hold()
                 turn.cancel()
 
     async def _respond(self, turn: Turn) -> None:
@@ -402,21 +405,3 @@ class LiveSession:
         self._state.interrupt_response = self._config.turn_detection.interrupt_response
         self._state.create_response = self._config.turn_detection.create_response
         self._state.hold_at_voice = not self._config.turn_detection.echo_guard
-
-
-def no_output(call_id: str) -> chat_pb2.Message:
-    """Stands for the output of a call that the user did not wait for."""
-    text = chat_pb2.ContentPart(text="There is no result yet. It follows when it is there.")
-    return chat_pb2.Message(role=chat_pb2.ROLE_TOOL, tool_call_id=call_id, content=[text])
-
-
-def late_output(output: chat_pb2.Message) -> chat_pb2.Message:
-    """The output of such a call, once it is there."""
-    text = "".join(part.text for part in output.content)
-    news = chat_pb2.ContentPart(text=f"The result of the function call {output.tool_call_id} is there now: {text}")
-    return chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content=[news])
-
-
-def user_message(text: str) -> chat_pb2.Message:
-    """The user's words as a message."""
-    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)])

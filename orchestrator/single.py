@@ -17,7 +17,7 @@ from orchestrator.domain import (
     SpeechStopped,
     TranscriptCompleted,
 )
-from orchestrator.live import user_message
+from orchestrator.messages import user_message
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
 from orchestrator.stages import Stages

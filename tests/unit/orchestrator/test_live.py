@@ -26,7 +26,8 @@ from orchestrator.domain import (
     TranscriptUpdated,
     TurnDetection,
 )
-from orchestrator.live import LiveSession, SessionOptions, user_message
+from orchestrator.live import LiveSession, SessionOptions
+from orchestrator.messages import user_message
 from orchestrator.metrics import TurnMetrics
 from orchestrator.stages.language_model import GenerationStarted
 from orchestrator.turn import TurnOptions
@@ -415,6 +416,17 @@ async def test_closing_in_the_middle_of_a_response_settles_what_was_heard() -> N
         await asyncio.sleep(0)
     assert client.stages.llm.commits == [("conversation", "held", "")]
     assert client.stages.stt.opened[0].cancelled
+
+
+async def test_a_client_that_cancels_gets_no_audio_that_waited() -> None:
+    async with Client(answer(*(["A sentence of one second."] * 20))) as client:
+        await client.say("tell me")
+        await client.until(AudioDelta)
+        await asyncio.sleep(0.1)  # more waits in the outbox
+        client.session.cancel_response("")
+        before = len(client.events)
+        await client.until(ResponseDone)
+        assert AudioDelta not in kinds_after(client, before)
 
 
 # Functions
