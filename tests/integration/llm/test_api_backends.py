@@ -23,6 +23,7 @@ from services.common.errors import (
     UpstreamUnauthenticatedError,
 )
 from services.llm import backends
+from services.llm.backends.api import clocks, connection
 from services.llm.backends.base import Backend
 from services.llm.domain import (
     BackendEvent,
@@ -570,6 +571,17 @@ async def test_edge_19_the_time_that_a_slow_consumer_takes_is_not_the_providers(
     assert text_of(events) == "abcdef"
 
 
+async def test_edge_21_an_answer_that_is_whole_does_not_wait_for_the_stream_to_end(
+    api: Dialect, provider: FaultServer, made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that says why the answer ended and then neither counts its tokens nor ends the stream."""
+    monkeypatch.setattr(clocks, "_LAST_WORD_S", 0.05)
+    end = api.end(usage=None)
+    provider.play(stalling(sse(api.text("Yes."), end[0])))
+    async with made() as backend:
+        assert await run(backend) == [TextDelta("Yes."), Finished(FinishReason.STOP, None)]
+
+
 async def test_edge_9_long_arguments_are_no_stall(api: Dialect, provider: FaultServer, made: Make) -> None:
     """Nothing can be told of a call before it is whole, and yet its pieces are tokens."""
     call = api.call("id1", "get_weather", '{"city": "', *"Llanfairpwll", '"}')
@@ -632,10 +644,20 @@ async def test_megabytes_go_both_ways(api: Dialect, provider: FaultServer, made:
     assert long in str(provider.posts[0].body)
 
 
+async def test_a_finished_stream_that_does_not_end_is_hung_up_on(
+    api: Dialect, provider: FaultServer, made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_DRAIN_S", 0.05)
+    provider.play(stalling(api.answer("Yes.")))
+    async with made() as backend:
+        assert text_of(await run(backend)) == "Yes."
+        await provider.posts[0].gone.wait()
+
+
 async def settled(backend: Backend) -> None:
     """Wait until finished responses have given their connections back."""
-    connection: Any = backend._connection  # type: ignore[attr-defined]
-    await asyncio.gather(*connection._draining)
+    opened: Any = backend._connection  # type: ignore[attr-defined]
+    await asyncio.gather(*opened._draining)
 
 
 # Cancelling
