@@ -8,7 +8,7 @@ CHECKED := services orchestrator cli tools tests benchmarks
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check protos flags format lock bench clean
+.PHONY: help install demo test check protos flags metrics format lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ protos: install ## generate the Python stubs beside the contract
 
 flags: install ## write docs/flags.md from the settings
 	$(BIN)/python tools/flag_tables.py
+
+metrics: install ## write docs/metrics.md from the code
+	$(BIN)/python tools/metric_tables.py
 
 format: install ## format the code
 	$(BIN)/ruff check --fix $(CHECKED)

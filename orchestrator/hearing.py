@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from orchestrator import clock
-from orchestrator.audio_clock import AudioClock
 from orchestrator.domain import ListeningEvent, SessionConfig, SpeechPaused, SpeechStarted, SpeechStopped
 from orchestrator.stages.speech_to_text import Listening, SpeechToText
+from services.common.audio_clock import AudioClock
 from services.common.errors import ParleyError
 
 RELISTEN_WAIT_S = 1.0

@@ -99,6 +99,8 @@ class LiveSession:
         )
         self._echo = Echo()
         self._heard = Heard(clock.now())
+        self._voice_at: float | None = None
+        """When the voice that is being heard began; None where that is not known."""
         self._turn: Turn | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefilling = False
@@ -223,12 +225,14 @@ class LiveSession:
     def _on_heard(self, event: ListeningEvent) -> None:
         now = clock.now()
         match event:
-            case SpeechStarted(item_id, _):
+            case SpeechStarted(item_id, start_s):
+                self._voice_at = self._hearing.arrived_at(start_s)
                 self._on_voice(event, self._state.speech_started(item_id, now))
             case SpeechPaused(item_id, at_s):
                 self._heard = Heard(self._hearing.arrived_at(at_s))
                 self._state.speech_paused(item_id)
             case SpeechResumed(item_id):
+                self._voice_at = None
                 self._on_words(item_id, self._state.speech_resumed(item_id, now))
             case SpeechStopped(item_id, end_s):
                 ended_at = self._hearing.arrived_at(end_s)
@@ -259,6 +263,8 @@ class LiveSession:
     def _on_voice(self, started: SpeechStarted, commands: list[Command]) -> None:
         """The user's voice: the client hears of it first, and nothing that it should not play follows."""
         if self._turn is not None and any(isinstance(command, HoldResponse | CancelResponse) for command in commands):
+            if self._turn.output.playing and self._voice_at is not None:
+                self._metrics.stopped(clock.now() - self._voice_at)
             self._turn.output.hold()
         self.outbox.put(started)
         self._execute(commands)
@@ -314,7 +320,8 @@ class LiveSession:
             busy_until=self._busy_until,
         )
         if not command.speculative:
-            self._turn.confirm(self._heard)
+            # What goes on from a function's output answers no speech: it is timed from now.
+            self._turn.confirm(self._heard if messages else Heard(clock.now()))
         self._own(self._respond(self._turn))
 
     def _steer(

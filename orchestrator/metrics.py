@@ -1,26 +1,76 @@
 """What the orchestrator counts, beside what every server does."""
 
-from dataclasses import asdict
+import contextlib
+import time
+from collections.abc import Iterator
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from orchestrator.domain import ResponseStatus, TurnTimings
 from services.common.metrics import SECONDS_BUCKETS
 
+_SESSION_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0)
+
+STAGES = {
+    "endpointing": "endpointing",
+    "transcription": "final_transcript",
+    "language_model": "first_token",
+    "segmentation": "first_segment",
+    "synthesis": "first_audio",
+}
+"""The stages of a turn in their order, each with the step of `TurnTimings` that ends it."""
+
+
+def stage_seconds(timings: TurnTimings) -> dict[str, float]:
+    """What each stage added to the wait for the first audio, in seconds; they add up to it. Empty without audio.
+
+    Stages overlap where an answer is begun at a pause: a stage counts for what it lasted longer than those before it. A
+    step that was not taken (a transcript, where text was sent) is left out.
+    """
+    if timings.first_audio is None:
+        return {}
+    end, reached, spent = max(0.0, timings.first_audio), 0.0, {}
+    for stage, step in STAGES.items():
+        at = getattr(timings, step)
+        if at is not None:
+            at = min(max(reached, at), end)
+            spent[stage] = at - reached
+            reached = at
+    return spent
+
 
 class TurnMetrics:
-    """How responses ended, where their time went, and what speculation and false interruptions did."""
+    """How turns ended, where their time went, and what speculation and interruptions did."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self._responses = Counter(
-            "parley_responses_total", "Responses by how they ended.", ("status",), registry=registry
+        self._turns = Counter(
+            "parley_turns_total",
+            "Turns by how they ended: completed, cancelled, incomplete (cut by a limit) or failed.",
+            ("outcome",),
+            registry=registry,
         )
-        self._steps = Histogram(
-            "parley_turn_duration_seconds",
-            "From the end of the user's speech to each step of the response.",
-            ("step",),
+        self._response = Histogram(
+            "parley_turn_response_seconds",
+            "From the end of the user's speech to the first audio of the answer: the service level.",
             buckets=SECONDS_BUCKETS,
             registry=registry,
+        )
+        self._stages = Histogram(
+            "parley_turn_stage_seconds",
+            "What each stage added to parley_turn_response_seconds; the stages of a turn add up to it.",
+            ("stage",),
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._barge_in = Histogram(
+            "parley_barge_in_stop_seconds",
+            "From the beginning of the user's voice over an answer to the end of the audio sent.",
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._active = Gauge("parley_sessions_active", "Live sessions.", registry=registry)
+        self._lengths = Histogram(
+            "parley_session_seconds", "Length of live sessions.", buckets=_SESSION_BUCKETS, registry=registry
         )
         self._speculations = Counter(
             "parley_speculations_total",
@@ -46,11 +96,27 @@ class TurnMetrics:
         )
 
     def responded(self, status: ResponseStatus, timings: TurnTimings) -> None:
-        """A response that the client knows of has ended."""
-        self._responses.labels(status.value).inc()
-        for step, spent in asdict(timings).items():
-            if spent is not None:
-                self._steps.labels(step).observe(max(0.0, spent))
+        """A response that the client knows of has ended. The audio of a failed one is an apology, and no answer."""
+        self._turns.labels(status.value).inc()
+        spent = {} if status is ResponseStatus.FAILED else stage_seconds(timings)
+        if spent:
+            self._response.observe(sum(spent.values()))
+        for stage, seconds in spent.items():
+            self._stages.labels(stage).observe(seconds)
+
+    def stopped(self, seconds: float) -> None:
+        """The audio of a response was stopped so many seconds after the user's voice had begun."""
+        self._barge_in.observe(max(0.0, seconds))
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """A live session, from its beginning to its end."""
+        begun = time.monotonic()
+        with self._active.track_inprogress():
+            try:
+                yield
+            finally:
+                self._lengths.observe(time.monotonic() - begun)
 
     def confirmed(self, lead_s: float) -> None:
         """A speculation was right, and had begun so many seconds before that was known."""

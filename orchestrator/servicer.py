@@ -55,7 +55,7 @@ class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
                 return
             config, conversation_id = _opening(first)
             session_id = _new_id("session")
-            with logs.ids(session_id=session_id, conversation_id=conversation_id):
+            with logs.ids(session_id=session_id, conversation_id=conversation_id), self._metrics.session():
                 stages = self._services.for_session()
                 session = LiveSession(stages, session_id, config, self._options, self._metrics)
                 await session.open(conversation_id)

@@ -11,6 +11,7 @@ from orchestrator.stages.language_model import LanguageModel
 from orchestrator.stages.speech_to_text import SpeechToText
 from orchestrator.stages.text_to_speech import TextToSpeech
 from services.common.channel import open_channel
+from services.common.metrics import ClientMetrics
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,10 @@ class Services:
 def connect(settings: OrchestratorSettings) -> Services:
     """Clients of the services at their gRPC targets; no call outlasts the timeout (but for live recognition)."""
     timeout_s = settings.response_timeout_s
-    stt, llm, tts = (open_channel(target) for target in (settings.stt_target, settings.llm_target, settings.tts_target))
-    fallback = open_channel(settings.llm_fallback_target) if settings.llm_fallback_target else None
+    metrics = ClientMetrics()
+    targets = (settings.stt_target, settings.llm_target, settings.tts_target)
+    stt, llm, tts = (open_channel(target, metrics) for target in targets)
+    fallback = open_channel(settings.llm_fallback_target, metrics) if settings.llm_fallback_target else None
     return Services(
         SpeechToText(stt, timeout_s),
         LanguageModel(llm, timeout_s),

@@ -11,6 +11,8 @@ import grpc
 
 from services.common import logs
 from services.common.interceptor import ID_METADATA_PREFIX
+from services.common.metered_channel import MeteredChannel
+from services.common.metrics import ClientMetrics
 
 _REPEATABLE = (
     {"service": "parley.stt.v1.SpeechToTextService"},
@@ -51,9 +53,13 @@ _OPTIONS = (
 )
 
 
-def open_channel(target: str) -> grpc.aio.Channel:
-    """A channel to `host:port`, `dns:///name:port` or any other gRPC target; it connects at the first call."""
-    return grpc.aio.insecure_channel(target, options=_OPTIONS)
+def open_channel(target: str, metrics: ClientMetrics | None = None) -> grpc.aio.Channel:
+    """A channel to `host:port`, `dns:///name:port` or any other gRPC target; it connects at the first call.
+
+    With `metrics`, its calls are counted there.
+    """
+    channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+    return channel if metrics is None else MeteredChannel(channel, metrics)
 
 
 def id_metadata() -> tuple[tuple[str, str], ...]:

@@ -10,7 +10,7 @@ from services.llm.conversation import stores
 from services.llm.conversation.conversations import Conversations
 from services.llm.images.images import Images
 from services.llm.images.limits import ImageLimits
-from services.llm.metrics import CompactionMetrics, ImageMetrics
+from services.llm.metrics import CompactionMetrics, GenerationMetrics, ImageMetrics
 from services.llm.servicer import ConversationServicer, LanguageModelServicer
 from services.llm.settings import LlmSettings
 from services.llm.turns import TurnDefaults, Turns
@@ -71,7 +71,9 @@ class LlmService(Service):
         )
         # A history may hold images of another replica's model: one that sees none is spared them.
         images = self._images if self._backend.capabilities.images else None
-        turns = Turns(self._backend, self._conversations, defaults, images)
+        metrics = GenerationMetrics()
+        metrics.watch_prefix_cache(lambda: self._backend.prefix_cache_bytes)
+        turns = Turns(self._backend, self._conversations, defaults, images, metrics)
         self._compactor = Compactor(
             self._backend,
             self._conversations,

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from prometheus_client import CollectorRegistry
+
 from services.common import logs
 from services.common.admission import AdmissionQueue
 from services.common.errors import ContextLengthError, ModelNotFoundError, UpstreamError
@@ -22,8 +24,10 @@ from services.llm.domain import (
     Completed,
     GenerationRequest,
     Message,
+    ReasoningDelta,
     SpeechSegment,
     Started,
+    TextDelta,
     Timings,
     Tool,
     TurnEvent,
@@ -33,6 +37,7 @@ from services.llm.domain import (
 from services.llm.idle import Idle
 from services.llm.images.images import Images, has_images
 from services.llm.languages import reply_request
+from services.llm.metrics import GenerationMetrics, TurnMeter
 from services.llm.relay import Relay
 from services.llm.speech.segments import Segmenter
 from services.llm.tools.calls import callable_tools
@@ -66,15 +71,22 @@ class Turns:
         conversations: the histories.
         defaults: what the flags say.
         images: loads the images of a context; None where the backend takes none.
+        metrics: counts turns; without any, nobody does.
     """
 
     def __init__(
-        self, backend: Backend, conversations: Conversations, defaults: TurnDefaults, images: Images | None = None
+        self,
+        backend: Backend,
+        conversations: Conversations,
+        defaults: TurnDefaults,
+        images: Images | None = None,
+        metrics: GenerationMetrics | None = None,
     ) -> None:
         self._backend = backend
         self._conversations = conversations
         self._defaults = defaults
         self._images = images
+        self._metrics = metrics or GenerationMetrics(CollectorRegistry())
         self._admission = AdmissionQueue(
             "generations", running=backend.capabilities.parallel, waiting=defaults.max_waiting
         )
@@ -87,10 +99,11 @@ class Turns:
         Raises:
             ParleyError: where the turn cannot be run or fails; it leaves no trace in the conversation then.
         """
-        clock = _Clock(time.monotonic())
         self._check(asked)
+        meter = self._metrics.turn(self._backend.capabilities)
+        clock = _Clock(time.monotonic(), meter)
         response_id = new_id("resp")
-        async with self._history(asked, response_id) as (conversation, messages, running):
+        async with meter, self._history(asked, response_id) as (conversation, messages, running):
             request = self._request(asked, conversation, messages)
             self._backend.check(request)
             new = len(running.asked if running else asked.messages)
@@ -125,6 +138,7 @@ class Turns:
                 await self._conversations.complete(running)
         assert turn.finished is not None
         timings = clock.timings()
+        meter.completed(turn.finished.usage, timings)
         log.info(
             "turn completed",
             extra={"response_id": response_id, "finish_reason": turn.finished.reason.value, **vars(timings)},
@@ -227,6 +241,7 @@ class Turns:
                 capabilities = self._backend.capabilities
                 started = Started(response_id, capabilities.model, capabilities.backend)
                 if not capabilities.admits:
+                    clock.meter.started()
                     relay.put(started)
                 while True:
                     try:
@@ -255,7 +270,10 @@ class Turns:
                 async for event in events:
                     if isinstance(event, Admitted):
                         clock.queue_s += event.waited_s
+                        clock.meter.started()
                         relay.put(started)
+                    elif isinstance(event, TextDelta | ReasoningDelta):
+                        clock.meter.piece()
                     deadline.stop()
                     put(turn.feed(event))
                     if turn.waits:
@@ -267,8 +285,9 @@ class Turns:
 class _Clock:
     """When what came for the first time."""
 
-    def __init__(self, begun: float) -> None:
+    def __init__(self, begun: float, meter: TurnMeter) -> None:
         self._begun = begun
+        self.meter = meter
         self._timings = Timings()
         self.queue_s = 0.0
 

@@ -1,10 +1,12 @@
 """One live stream: bytes in, events out."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from services.common.audio_clock import AudioClock
 from services.stt.domain import (
     Completed,
     Event,
@@ -14,6 +16,7 @@ from services.stt.domain import (
     SpeechStarted,
     SpeechStopped,
     StreamOptions,
+    Transcript,
 )
 from services.stt.endpointing import EndpointEvent, Paused, Resumed, SegmentEnded, SegmentStarted
 from services.stt.engines.base import Engine
@@ -39,9 +42,13 @@ class ForceEnd:
 
 @dataclass(frozen=True)
 class _Closing:
-    """A segment for an utterance, with the task that knows its text; without one, the utterance just ends."""
+    """A segment for an utterance, with the task that knows its text; without one, the utterance just ends.
+
+    `ended_at` is when its speech ended, or the client said so.
+    """
 
     utterance: Utterance
+    ended_at: float
     segment: SegmentEnded | None = None
     recognizing: "asyncio.Task[Recognition] | None" = None
 
@@ -70,15 +77,21 @@ class Listener:
         self._model = engine.info.name
         self._segmenter = segmenter
         self._options = options
+        self._metrics = metrics
+        self._clock = AudioClock()
+        self._no_interim_since: float | None = None
+        """When the speech began that no interim transcript has come of yet."""
         audio_format = options.transcription.audio_format
         self._slice_bytes = max(1, int(audio_format.bytes_per_second * _SLICE_S))
         self._events: asyncio.Queue[Event | Exception | None] = asyncio.Queue(_EVENTS_AHEAD)
         self._closings: asyncio.Queue[_Closing | None] = asyncio.Queue(_FINALS_AHEAD)
         self._tasks = OwnedTasks()
         self._recognizer = SegmentRecognizer(
-            engine, segmenter, self._tasks, options, self._events.put, interim_interval_s, metrics
+            engine, segmenter, self._tasks, options, self._put_interim, interim_interval_s, metrics
         )
         self._utterance: Utterance | None = None
+        self._told_to_end = False
+        """Whether the utterance ends at the client's word, not at a silence."""
 
     async def listen(self, incoming: AsyncIterator[bytes | ForceEnd]) -> AsyncGenerator[Event, None]:
         """The events of the stream. Leaving the loop, or cancelling it, ends all work for it.
@@ -105,12 +118,24 @@ class Listener:
         except Exception as error:  # noqa: BLE001  raised again in `listen`
             await self._events.put(error)
 
+    async def _put_interim(self, transcript: Transcript) -> None:
+        if self._no_interim_since is not None and transcript.text:
+            self._metrics.first_interim(time.monotonic() - self._no_interim_since)
+            self._no_interim_since = None
+        await self._events.put(transcript)
+
+    def _arrived_at(self, sample: int) -> float:
+        return self._clock.when(to_seconds(sample), time.monotonic())
+
     async def _hear(self, incoming: AsyncIterator[bytes | ForceEnd]) -> None:
         """Read the stream to its end, then flush what is being said."""
         async for item in incoming:
             if isinstance(item, ForceEnd):
                 await self._close_now(answer_always=True)
                 continue
+            audio_s = len(item) / self._options.transcription.audio_format.bytes_per_second
+            self._clock.arrived(audio_s, time.monotonic())
+            self._metrics.received(audio_s)
             for at in range(0, len(item), self._slice_bytes):
                 if at:
                     await asyncio.sleep(0)  # let others run
@@ -126,6 +151,7 @@ class Listener:
             case SegmentStarted(start, onset):
                 if self._utterance is None:
                     self._utterance = Utterance(self._options.transcription, onset)
+                    self._no_interim_since = self._arrived_at(onset)
                     await self._events.put(SpeechStarted(self._utterance.id, to_seconds(onset)))
                 self._recognizer.begin(self._utterance, start, onset)
             case Paused(speech_end, end):
@@ -140,24 +166,30 @@ class Listener:
                 if self._utterance is None:
                     raise RuntimeError("a segment ended outside an utterance")
                 self._utterance.speech_end = event.speech_end
-                await self._queue(_Closing(self._utterance, event, self._recognizer.end(event.end)))
+                ended_at = time.monotonic() if self._told_to_end else self._arrived_at(event.speech_end)
+                closing = _Closing(self._utterance, ended_at, event, self._recognizer.end(event.end))
+                if closing.closes_utterance and not self._told_to_end:
+                    self._metrics.ended(time.monotonic() - ended_at)
+                await self._queue(closing)
 
     async def _close_now(self, *, answer_always: bool) -> None:
         """Close the utterance at the client's word; where none is open, answer with an empty one if that is due."""
         closed_any = False
+        self._told_to_end = True
         for event in self._segmenter.flush():
             await self._on(event)
             closed_any = closed_any or (isinstance(event, SegmentEnded) and event.closes_utterance)
+        self._told_to_end = False
         self._segmenter.forget()
         utterance = self._utterance
         if utterance is None and answer_always and not closed_any:
             utterance = Utterance(self._options.transcription, self._segmenter.position)
         if utterance is not None:
-            await self._queue(_Closing(utterance))
+            await self._queue(_Closing(utterance, time.monotonic()))
 
     async def _queue(self, closing: _Closing) -> None:
         if closing.closes_utterance:
-            self._utterance = None
+            self._utterance = self._no_interim_since = None
             await self._events.put(SpeechStopped(closing.utterance.id, to_seconds(closing.utterance.speech_end)))
         await self._closings.put(closing)
 
@@ -170,7 +202,10 @@ class Listener:
                 closing.utterance.add(recognition, segment.start, segment.onset, segment.speech_end)
                 self._recognizer.settled()
             if closing.closes_utterance:
-                await self._events.put(closing.utterance.final())
+                final = closing.utterance.final()
+                if final.text:
+                    self._metrics.finalized(time.monotonic() - closing.ended_at)
+                await self._events.put(final)
         self._segmenter.finish()
         audio_s = to_seconds(self._segmenter.position)
         await self._events.put(Completed(self._model, audio_s, self._recognizer.processing_s))

@@ -1,20 +1,47 @@
 """What the STT service counts, beside what every server does."""
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from collections.abc import Callable
 
-from services.common.metrics import SECONDS_BUCKETS
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from services.common.metrics import FACTOR_BUCKETS, SECONDS_BUCKETS
 
 
 class SttMetrics:
-    """Time spent in the model, and how often a transcript computed ahead of the endpoint was of use."""
+    """How soon words are known, the time spent in the model, and how often a transcript computed ahead was of use."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self._recognitions = Histogram(
-            "parley_stt_recognition_duration_seconds",
-            "Time in the model for one stretch of audio.",
+        def seconds(name: str, text: str, labels: tuple[str, ...] = ()) -> Histogram:
+            return Histogram(name, text, labels, buckets=SECONDS_BUCKETS, registry=registry)
+
+        self._first_interim = seconds(
+            "parley_stt_time_to_first_interim_seconds",
+            "Time from the beginning of speech to its first interim transcript.",
+        )
+        self._endpointing = seconds(
+            "parley_stt_endpointing_delay_seconds", "Time from the end of speech to the decision that it has ended."
+        )
+        self._finalization = seconds(
+            "parley_stt_finalization_delay_seconds",
+            "Time from the end of speech (or the client's word that it has ended) to the final transcript.",
+        )
+        self._recognitions = seconds(
+            "parley_stt_recognition_duration_seconds", "Time in the model for one stretch of audio.", ("kind",)
+        )
+        self._factor = Histogram(
+            "parley_stt_real_time_factor",
+            "Time in the model for a second of audio, by recognition.",
             ("kind",),
-            buckets=SECONDS_BUCKETS,
+            buckets=FACTOR_BUCKETS,
             registry=registry,
+        )
+        self._audio = Counter("parley_stt_audio_seconds_total", "Audio received.", registry=registry)
+        self._active = Gauge("parley_stt_active_streams", "Live streams.", registry=registry)
+        self._transcriptions = Gauge(
+            "parley_stt_transcriptions_running", "Recordings being transcribed.", registry=registry
+        )
+        self._waiting = Gauge(
+            "parley_stt_transcriptions_waiting", "Recordings that wait for a place.", registry=registry
         )
         self._ahead = Counter(
             "parley_stt_recognitions_ahead_total",
@@ -23,9 +50,34 @@ class SttMetrics:
             registry=registry,
         )
 
-    def recognized(self, seconds: float, *, interim: bool) -> None:
-        """A recognition took so many seconds in the model."""
-        self._recognitions.labels("interim" if interim else "final").observe(seconds)
+    def watch(self, streams: Callable[[], int], transcriptions: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Ask for what is at work and waiting whenever metrics are read."""
+        self._active.set_function(streams)
+        self._transcriptions.set_function(transcriptions)
+        self._waiting.set_function(waiting)
+
+    def received(self, audio_s: float) -> None:
+        """So many seconds of audio have come."""
+        self._audio.inc(audio_s)
+
+    def first_interim(self, seconds: float) -> None:
+        """The first interim transcript of an utterance, so long after its speech had begun."""
+        self._first_interim.observe(max(0.0, seconds))
+
+    def ended(self, seconds: float) -> None:
+        """Speech was found to have ended so many seconds before."""
+        self._endpointing.observe(max(0.0, seconds))
+
+    def finalized(self, seconds: float) -> None:
+        """The final transcript of an utterance, so long after its end."""
+        self._finalization.observe(max(0.0, seconds))
+
+    def recognized(self, seconds: float, audio_s: float, *, interim: bool) -> None:
+        """A recognition of so much audio took so many seconds in the model."""
+        kind = "interim" if interim else "final"
+        self._recognitions.labels(kind).observe(seconds)
+        if audio_s > 0:
+            self._factor.labels(kind).observe(seconds / audio_s)
 
     def ahead(self, *, adopted: bool) -> None:
         """A recognition begun at a soft silence became the final one, or was dropped since the speaker went on."""

@@ -89,6 +89,7 @@ class RecordingTranscriber:
         for at in range(0, len(audio), step):
             events += self._segmenter.feed(audio[at : at + step])
             await asyncio.sleep(0)
+        self._metrics.received(to_seconds(self._segmenter.position))
         events += self._segmenter.flush()
         self._segmenter.finish()
         return [
@@ -99,6 +100,6 @@ class RecordingTranscriber:
 
     async def _recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
         recognition = await self._engine.recognize(samples, request, interim=interim)
-        self._metrics.recognized(recognition.processing_s, interim=interim)
+        self._metrics.recognized(recognition.processing_s, to_seconds(len(samples)), interim=interim)
         self._processing_s += recognition.processing_s
         return recognition

@@ -17,7 +17,7 @@ from services.stt.engines.base import Engine
 from services.stt.metrics import SttMetrics
 from services.stt.owned_tasks import OwnedTasks
 from services.stt.segmenter import Segmenter
-from services.stt.timebase import to_samples
+from services.stt.timebase import to_samples, to_seconds
 from services.stt.utterance import Utterance
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class SegmentRecognizer:
 
     async def _recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
         recognition = await self._engine.recognize(samples, request, interim=interim)
-        self._metrics.recognized(recognition.processing_s, interim=interim)
+        self._metrics.recognized(recognition.processing_s, to_seconds(len(samples)), interim=interim)
         self.processing_s += recognition.processing_s
         return recognition
 

@@ -30,6 +30,7 @@ class Transcriber:
         self._recordings = AdmissionQueue(
             "transcriptions", running=settings.stt_max_transcriptions, waiting=settings.stt_max_waiting
         )
+        metrics.watch(lambda: self._streams.running, lambda: self._recordings.running, lambda: self._recordings.waiting)
         self.endpointing: EndpointingConfig = settings.endpointing
         """What holds where a request says nothing."""
         self.language = settings.language

@@ -7,6 +7,7 @@ from parley.tts.v1 import tts_service_pb2_grpc as pb_grpc
 from services.common.admission import AdmissionQueue
 from services.common.server import Service
 from services.tts import engines
+from services.tts.metrics import TtsMetrics
 from services.tts.servicer import TextToSpeechServicer
 from services.tts.settings import TtsSettings
 from services.tts.synthesizer import Synthesizer
@@ -25,6 +26,7 @@ class TtsService(Service):
             admission,
             default_voice=settings.tts_voice,
             max_characters=settings.tts_max_characters,
+            metrics=TtsMetrics(),
         )
 
     async def load(self) -> None:

@@ -5,6 +5,8 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 
+from prometheus_client import CollectorRegistry
+
 from services.common.admission import AdmissionQueue
 from services.common.errors import StartupError
 from services.common.settings import nearest
@@ -22,6 +24,7 @@ from services.tts.domain import (
     filter_voices,
 )
 from services.tts.engines.base import Engine
+from services.tts.metrics import Onset, TtsMetrics
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +37,20 @@ class Synthesizer:
         admission: bounds the requests at work.
         default_voice: of requests that name none; "" for the engine's own.
         max_characters: longest text of a request.
+        metrics: where durations go; without any, nowhere.
     """
 
-    def __init__(self, engine: Engine, admission: AdmissionQueue, *, default_voice: str, max_characters: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        admission: AdmissionQueue,
+        *,
+        default_voice: str,
+        max_characters: int,
+        metrics: TtsMetrics | None = None,
+    ) -> None:
+        self._metrics = metrics or TtsMetrics(CollectorRegistry())
+        self._metrics.watch(lambda: admission.running, lambda: admission.waiting)
         self._engine = engine
         self._admission = admission
         self._default_voice = default_voice
@@ -74,7 +88,9 @@ class Synthesizer:
         """
         segment = self._segment(request)
         audio_format = request.audio_format or segment.voice.native_format
+        onset = Onset(self._metrics, segment.voice.native_format.sample_rate_hz)
         async with self._admission.admit():
+            self._metrics.admitted(len(request.text))
             if not request.audio_only:
                 yield Started(segment.voice.name, audio_format)
             # What follows on other speech is heard after it: no need for a first chunk sooner than the others.
@@ -86,11 +102,15 @@ class Synthesizer:
                     begun = time.monotonic()
                     async for samples in blocks:
                         processing_s += time.monotonic() - begun
+                        onset.made(samples)
                         for chunk in chunker.feed(samples):
+                            onset.sent()
                             yield chunk
                         begun = time.monotonic()
             for chunk in chunker.finish():
+                onset.sent()
                 yield chunk
+            self._metrics.spoken(chunker.audio_s, processing_s)
             if not request.audio_only:
                 yield Completed(chunker.audio_s, processing_s, len(request.text))
 

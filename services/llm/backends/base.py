@@ -31,6 +31,7 @@ class Capabilities:
         parallel: generations that it works on at a time; more wait.
         admits: whether each answer begins with `Admitted`, once the backend has room for it.
         in_process: whether it works on this machine, where any other work of it slows a turn down.
+        provider: whose model it is, in metrics (`gen_ai.provider.name`); "" for the backend's own name.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Capabilities:
     parallel: int = 1
     in_process: bool = False
     admits: bool = False
+    provider: str = ""
 
 
 class Backend(ABC):
@@ -87,6 +89,11 @@ class Backend(ABC):
     @abstractmethod
     async def prefill(self, request: GenerationRequest) -> int:
         """Make a context ready for a `generate` that begins with it; returns its tokens, 0 where it cannot."""
+
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """Bytes that it keeps of contexts read; 0 where it keeps none."""
+        return 0
 
     @abstractmethod
     async def aclose(self) -> None:

@@ -121,6 +121,10 @@ class MlxLmBackend(Backend):
         async with aclosing(counts):
             return await anext(counts)
 
+    @property
+    def prefix_cache_bytes(self) -> int:
+        return self._model.cached_bytes if self._model is not None else 0
+
     async def aclose(self) -> None:
         await self._thread.aclose()
         self._model = None

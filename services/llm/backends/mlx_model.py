@@ -101,6 +101,11 @@ class MlxModel:
         )
 
     @property
+    def cached_bytes(self) -> int:
+        """Bytes kept of contexts read; from any thread."""
+        return self._cache.size
+
+    @property
     def template(self) -> ChatTemplate:
         """How its prompts are written."""
         return self._template

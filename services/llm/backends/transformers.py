@@ -172,6 +172,10 @@ class TransformersBackend(Backend):
     async def prefill(self, request: GenerationRequest) -> int:
         return await self._batched.prefill(request) if self._batched is not None else 0
 
+    @property
+    def prefix_cache_bytes(self) -> int:
+        return self._batched.cached_bytes if self._batched is not None else 0
+
     async def aclose(self) -> None:
         if self._batched is not None:
             await self._batched.aclose()

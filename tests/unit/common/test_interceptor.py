@@ -25,7 +25,7 @@ from services.common.errors import (
     VoiceNotFoundError,
 )
 from services.common.interceptor import Gate, ServerInterceptor
-from services.common.metrics import ServerMetrics
+from services.common.metrics import ClientMetrics, ServerMetrics
 from services.common.status import INTERNAL_MESSAGE, from_rpc_error
 
 LIST = "/parley.tts.v1.TextToSpeechService/ListVoices"
@@ -98,6 +98,11 @@ class Served:
         labels = {"method": method, "code": code}
         return self.registry.get_sample_value("parley_rpc_server_duration_seconds_count", labels) or 0
 
+    def calls_made(self, method: str, code: str) -> float:
+        """How many calls the client has seen end so."""
+        labels = {"method": method, "code": code}
+        return self.registry.get_sample_value("parley_rpc_client_duration_seconds_count", labels) or 0
+
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
@@ -109,7 +114,7 @@ async def served() -> AsyncIterator[Served]:
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with open_channel(f"127.0.0.1:{port}") as channel:
+    async with open_channel(f"127.0.0.1:{port}", ClientMetrics(registry)) as channel:
         yield Served(script, gate, registry, channel)
     await server.stop(0)
 
@@ -131,6 +136,7 @@ async def outcome(call: Any) -> grpc.aio.AioRpcError:
 async def test_a_call_is_answered_and_counted(served: Served) -> None:
     await served.speaker.ListVoices(tts.ListVoicesRequest())
     assert await served.calls(LIST, "OK") == 1
+    assert served.calls_made(LIST, "OK") == 1
 
 
 @pytest.mark.parametrize(
@@ -152,6 +158,7 @@ async def test_parleys_exceptions_become_their_statuses_in_every_kind_of_call(
         assert type(back) is type(error)
         assert str(back) == str(error)
         assert await served.calls(method, code) == 1
+        assert served.calls_made(method, code) == 1
 
 
 async def test_anything_else_says_nothing_of_itself_to_the_client_and_all_to_the_log(
@@ -217,6 +224,7 @@ async def test_a_cancelled_stream_ends_its_handler_and_is_counted_as_cancelled(s
     call.cancel()
     await served.script.left.wait()
     assert await served.calls(SPEAK, "CANCELLED") == 1
+    assert served.calls_made(SPEAK, "CANCELLED") == 1
 
 
 async def test_a_cancelled_two_way_stream_ends_its_handler(served: Served) -> None:
@@ -225,6 +233,7 @@ async def test_a_cancelled_two_way_stream_ends_its_handler(served: Served) -> No
     await served.script.reached.wait()
     call.cancel()
     await served.script.left.wait()
+    assert served.calls_made(LISTEN, "CANCELLED") == 1
     # A handler that is reading sees the end of its client's stream or the cancellation, whichever grpc.aio has first.
     assert await served.calls(LISTEN, "CANCELLED") + await served.calls(LISTEN, "OK") == 1
 

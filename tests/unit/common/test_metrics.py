@@ -62,4 +62,5 @@ async def test_a_late_event_loop_is_seen(registry: CollectorRegistry, monkeypatc
     watch.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watch
-    assert registry.get_sample_value("parley_event_loop_lag_seconds") == pytest.approx(0.25)
+    assert registry.get_sample_value("parley_event_loop_lag_seconds_count") == 1
+    assert registry.get_sample_value("parley_event_loop_lag_seconds_sum") == pytest.approx(0.25)

@@ -45,7 +45,8 @@ class Client:
     def __init__(self, *answers: list[Any], config: SessionConfig = DEFAULT, speculation: bool = True) -> None:
         self.stages = ScriptedStages()
         self.stages.llm.scripts.extend(answers)
-        metrics = TurnMetrics(CollectorRegistry())
+        self.registry = CollectorRegistry()
+        metrics = TurnMetrics(self.registry)
         stages: Any = self.stages
         self.session = LiveSession(stages, "s", config, SessionOptions(TurnOptions(60.0), speculation), metrics)
         self.events: list[ServerEvent] = []
@@ -121,6 +122,9 @@ async def test_user_speech_stops_the_response_before_the_client_hears_more() -> 
         assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
         assert client.stages.llm.commits[0][2] == first.transcript
         assert client.stages.llm.prompts[1].messages == (user_message("wait"),)
+        assert client.registry.get_sample_value("parley_barge_in_stop_seconds_count") == 1
+        for outcome in ("cancelled", "completed"):
+            assert client.registry.get_sample_value("parley_turns_total", {"outcome": outcome}) == 1
 
 
 def kinds_after(client: Client, index: int) -> list[type]:

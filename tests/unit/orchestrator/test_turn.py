@@ -21,7 +21,7 @@ from orchestrator.domain import (
     SessionConfig,
     TextDelta,
 )
-from orchestrator.metrics import TurnMetrics
+from orchestrator.metrics import STAGES, TurnMetrics, stage_seconds
 from orchestrator.outbox import Outbox
 from orchestrator.stages.language_model import GenerationStarted, Prompt, SpeechSegment, ToolCallFailed
 from orchestrator.turn import Heard, Turn, TurnOptions
@@ -101,6 +101,14 @@ def stages_that_say(*sentences: str, tts: ScriptedTts | None = None, **options: 
     llm = ScriptedLlm()
     llm.scripts.append(answer(*sentences, **options))
     return ScriptedStages(llm=llm, tts=tts or ScriptedTts())
+
+
+async def test_the_stages_of_a_turn_add_up_to_its_response_time() -> None:
+    timings = done(await run(stages_that_say("One.", "Two."))).timings
+    spent = stage_seconds(timings)
+    assert list(spent) == list(STAGES)[2:]  # nobody spoke
+    assert sum(spent.values()) == pytest.approx(timings.first_audio)
+    assert min(spent.values()) >= 0
 
 
 async def test_audio_of_all_segments_comes_in_order_with_offsets_that_add_up() -> None:

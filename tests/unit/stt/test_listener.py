@@ -451,3 +451,32 @@ async def test_a_stream_that_outruns_the_model_is_read_no_further() -> None:
         for _ in range(100):
             await asyncio.sleep(0)
         assert stream.incoming.qsize() == unread > 10
+
+
+def counts(stream: Stream) -> dict[str, float | None]:
+    names = ("endpointing_delay", "finalization_delay", "time_to_first_interim")
+    return {name: stream.registry.get_sample_value(f"parley_stt_{name}_seconds_count") for name in names}
+
+
+async def test_how_soon_an_utterance_was_known_is_measured_once() -> None:
+    stream = Stream(ScriptedEngine(), INTERIM)
+    stream.send(pcm16(silence(1), speech(2), silence(2)), None)
+    _ = [event async for event in stream.events]
+    assert counts(stream) == {"endpointing_delay": 1, "finalization_delay": 1, "time_to_first_interim": 1}
+    assert stream.registry.get_sample_value("parley_stt_audio_seconds_total") == pytest.approx(5.0)
+    finals = {"kind": "final"}
+    assert stream.registry.get_sample_value("parley_stt_real_time_factor_count", finals) == 1
+
+
+async def test_where_the_client_ends_the_utterance_there_is_no_endpointing_delay() -> None:
+    stream = Stream(ScriptedEngine(), manual_end=True)
+    stream.send(pcm16(silence(1), speech(2)), FORCE, None)
+    _ = [event async for event in stream.events]
+    assert counts(stream) == {"endpointing_delay": 0, "finalization_delay": 1, "time_to_first_interim": 0}
+
+
+async def test_silence_is_no_utterance_to_measure() -> None:
+    stream = Stream(ScriptedEngine())
+    stream.send(pcm16(silence(3)), FORCE, None)
+    _ = [event async for event in stream.events]
+    assert counts(stream) == {"endpointing_delay": 0, "finalization_delay": 0, "time_to_first_interim": 0}

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.common.admission import AdmissionQueue
 from services.common.audio import Samples
@@ -13,6 +14,7 @@ from services.common.audio_format import AudioFormat, Encoding
 from services.common.errors import InvalidArgumentError, OverloadedError, StartupError
 from services.tts.domain import Chunk, Completed, Event, Segment, Started, SynthesisRequest, Voice
 from services.tts.engines.base import Engine
+from services.tts.metrics import TtsMetrics
 from services.tts.synthesizer import Synthesizer
 
 RATE = 16_000
@@ -191,3 +193,20 @@ async def test_an_unknown_default_voice_ends_the_start_with_the_nearest_name() -
 async def test_the_default_voice_of_the_settings_speaks_where_no_other_is_asked_for() -> None:
     made = await synthesizer(ScriptedEngine(), default_voice="bob")
     assert (await events(made, SynthesisRequest("Hallo.")))[0] == Started("bob", NATIVE)
+
+
+async def test_a_request_is_counted_while_it_is_spoken_and_timed() -> None:
+    registry = CollectorRegistry()
+    engine = ScriptedEngine(second())
+    admission = AdmissionQueue("syntheses", running=1, waiting=0)
+    made = Synthesizer(engine, admission, default_voice="", max_characters=100, metrics=TtsMetrics(registry))
+    await made.load()
+    speaking = made.synthesize(SynthesisRequest("Hello."))
+    await anext(speaking)
+    assert registry.get_sample_value("parley_tts_active_streams") == 1
+    _ = [event async for event in speaking]
+    assert registry.get_sample_value("parley_tts_active_streams") == 0
+    assert registry.get_sample_value("parley_tts_characters_total") == 6
+    assert registry.get_sample_value("parley_tts_audio_seconds_total") == pytest.approx(1.0)
+    for name in ("time_to_first_byte_seconds", "time_to_first_audible_sample_seconds", "real_time_factor"):
+        assert registry.get_sample_value(f"parley_tts_{name}_count") == 1, name

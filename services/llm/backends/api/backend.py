@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
@@ -93,7 +94,9 @@ class ApiBackend(Backend):
             self._provider, settings.responses_api_connect_timeout_s, settings.responses_api_max_parallel
         )
         context_length = await startup.check(self._connection, self._provider, self._model)
-        self._capabilities = replace(self._capabilities, context_length_tokens=context_length)
+        self._capabilities = replace(
+            self._capabilities, context_length_tokens=context_length, provider=self._provider.name
+        )
 
     def check(self, request: GenerationRequest) -> None:
         effort_option(request.options)
@@ -104,15 +107,17 @@ class ApiBackend(Backend):
         retries = Retries(self._settings.responses_api_max_retries)
         body = self._whole_body(request)
         while True:
-            begun = False
+            begun, asked_at = False, time.monotonic()
             try:
                 async with aclosing(self._attempt(body, request, clocks)) as batches:
                     async for batch in batches:
                         begun = True
                         for event in batch:
                             yield event
+                provider_metrics().ended(self._capabilities, time.monotonic() - asked_at)
                 return
             except ProviderFailure as failure:
+                provider_metrics().ended(self._capabilities, time.monotonic() - asked_at, failure.error.reason)
                 if not begun and self._drop_what_is_refused(body, failure):
                     continue
                 wait_s = None if begun else retries.wait_s(failure, clocks.left_s)

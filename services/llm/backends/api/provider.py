@@ -13,6 +13,17 @@ if TYPE_CHECKING:
 
 OPENAI_URL = "https://api.openai.com/v1"
 _OPENAI_HOSTS = ("openai.com", "openai.azure.com")
+_WELL_KNOWN = {
+    "openai.azure.com": "azure.ai.openai",
+    "openai.com": "openai",
+    "groq.com": "groq",
+    "mistral.ai": "mistral_ai",
+    "deepseek.com": "deepseek",
+    "x.ai": "x_ai",
+    "openrouter.ai": "openrouter",
+    "huggingface.co": "huggingface",
+}
+"""Hosts, and what OpenTelemetry's `gen_ai.provider.name` calls them (the last two are ours)."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class Provider:
         key_source: the flag or variable that the key came from, for messages.
         is_openai: OpenAI itself, which refuses parameters that it does not know.
         is_local: the API is on this machine.
+        name: in metrics; "openai_compatible" for one that is not well known.
     """
 
     base_url: str
@@ -32,6 +44,7 @@ class Provider:
     key_source: str
     is_openai: bool
     is_local: bool
+    name: str = "openai_compatible"
 
 
 def find_provider(settings: "LlmSettings") -> Provider:
@@ -55,8 +68,13 @@ def find_provider(settings: "LlmSettings") -> Provider:
         )
     if not key.isascii() or not key.isprintable():
         raise StartupError(f"{source}: the API key has characters that no key has")
-    is_openai = any(host == known or host.endswith(f".{known}") for known in _OPENAI_HOSTS)
-    return Provider(base_url, key, source, is_openai, is_local)
+    is_openai = any(_is_of(host, known) for known in _OPENAI_HOSTS)
+    name = next((name for known, name in _WELL_KNOWN.items() if _is_of(host, known)), "openai_compatible")
+    return Provider(base_url, key, source, is_openai, is_local, name)
+
+
+def _is_of(host: str, domain: str) -> bool:
+    return host == domain or host.endswith(f".{domain}")
 
 
 def _is_loopback(host: str) -> bool:

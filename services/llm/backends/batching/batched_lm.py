@@ -82,7 +82,8 @@ class BatchedLanguageModel:
         self._loaded = loaded
         self._defaults = defaults
         capacity = _capacity(model, loaded.context_length, options.cache_bytes)
-        self.cache_bytes = capacity * model.shape.token_bytes
+        self._token_bytes = model.shape.token_bytes
+        self.cache_bytes = capacity * self._token_bytes
         self._courier = Courier(asyncio.get_running_loop())
         self._engine = Engine(
             model,
@@ -102,6 +103,11 @@ class BatchedLanguageModel:
     def cached_tokens(self) -> int:
         """Tokens whose keys and values are kept."""
         return self._engine.cached_tokens
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes that those take."""
+        return self.cached_tokens * self._token_bytes
 
     @property
     def working(self) -> int:

@@ -1,4 +1,4 @@
-"""When a moment of the user's audio arrived: offsets in a stream to times of this process."""
+"""When a moment of a stream of audio arrived: offsets in a stream to times of this process."""
 
 from collections import deque
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.audio_clock import AudioClock
+from services.common.audio_clock import AudioClock
 
 
 def test_an_offset_is_dated_by_the_arrival_of_the_chunk_that_holds_it() -> None:
