@@ -46,7 +46,7 @@ from orchestrator.stages import Stages
 from orchestrator.stages.language_model import Prompt
 from orchestrator.tool_calls import Route
 from orchestrator.turn import Heard, Turn, TurnOptions
-from services.common.errors import InvalidArgumentError, OverloadedError, ParleyError
+from services.common.errors import InvalidArgumentError, NotFoundError, OverloadedError, ParleyError
 
 log = logging.getLogger(__name__)
 
@@ -376,6 +376,8 @@ class LiveSession:
                 await self._stages.llm.append_message(self.conversation_id, message)
             except ParleyError as error:
                 self.outbox.put(Failure(error, client_event_id))
+                if message.tool_call_id and not isinstance(error, NotFoundError | InvalidArgumentError):
+                    self._state.calls.restored((message.tool_call_id,))  # it still has no output
 
     async def _prefill(self) -> None:
         self._prefilling = True

@@ -31,7 +31,7 @@ from orchestrator.messages import user_message
 from orchestrator.metrics import TurnMetrics
 from orchestrator.stages.language_model import GenerationStarted
 from orchestrator.turn import TurnOptions
-from services.common.errors import InvalidArgumentError, UpstreamError
+from services.common.errors import InvalidArgumentError, ToolOutputPendingError, UpstreamError
 from tests.support.scripted_stages import ScriptedStages, answer
 
 DEFAULT = SessionConfig()
@@ -535,3 +535,23 @@ async def test_a_call_of_a_speculation_is_told_only_when_the_turn_is_over() -> N
         client.hear(SpeechStopped("u", 0.8), TranscriptCompleted("u", "What time is it?", "en"))
         await client.until(FunctionCall)
         assert client.kinds().index("TranscriptCompleted") < client.kinds().index("FunctionCall")
+
+
+async def test_an_output_that_could_not_be_kept_leaves_a_session_that_can_be_spoken_to() -> None:
+    failed = [GenerationStarted("held"), ToolOutputPendingError("a tool call waits for its output")]
+    async with Client(calling("One moment."), failed, answer("Yes?")) as client:
+        await client.say("what time is it")
+        await client.until(ResponseDone)
+        keep = client.stages.llm.append_message
+
+        async def fail(conversation_id: str, message: chat_pb2.Message) -> None:
+            raise UpstreamError("the language model service is not reachable")
+
+        client.stages.llm.append_message = fail
+        client.session.create_item(output(), "e1")
+        assert (await client.until(Failure)).client_event_id == "e1"
+        assert (await client.until(ResponseDone)).status is ResponseStatus.FAILED
+        client.stages.llm.append_message = keep
+        await client.say("are you there")
+        assert (await client.until(ResponseDone)).transcript == "Yes?"
+        assert [item.tool_call_id for item in client.stages.llm.items] == ["call_1"]
