@@ -43,7 +43,7 @@ class TurnMetrics:
     """How turns ended, where their time went, and what speculation and interruptions did."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self._turns = Counter(
+        turns = Counter(
             "parley_turns_total",
             "Turns by how they ended: completed, cancelled, incomplete (cut by a limit) or failed.",
             ("outcome",),
@@ -55,13 +55,16 @@ class TurnMetrics:
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
-        self._stages = Histogram(
+        stages = Histogram(
             "parley_turn_stage_seconds",
             "What each stage added to parley_turn_response_seconds; the stages of a turn add up to it.",
             ("stage",),
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
+        # All of them are there from the beginning, as zeros: what rises from nothing has no rate.
+        self._outcomes = {status: turns.labels(status.value) for status in ResponseStatus}
+        self._stages = {stage: stages.labels(stage) for stage in STAGES}
         self._barge_in = Histogram(
             "parley_barge_in_stop_seconds",
             "From the beginning of the user's voice over an answer to the end of the audio sent.",
@@ -97,12 +100,12 @@ class TurnMetrics:
 
     def responded(self, status: ResponseStatus, timings: TurnTimings) -> None:
         """A response that the client knows of has ended. The audio of a failed one is an apology, and no answer."""
-        self._turns.labels(status.value).inc()
+        self._outcomes[status].inc()
         spent = {} if status is ResponseStatus.FAILED else stage_seconds(timings)
         if spent:
             self._response.observe(sum(spent.values()))
         for stage, seconds in spent.items():
-            self._stages.labels(stage).observe(seconds)
+            self._stages[stage].observe(seconds)
 
     def stopped(self, seconds: float) -> None:
         """The audio of a response was stopped so many seconds after the user's voice had begun."""

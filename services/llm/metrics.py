@@ -58,12 +58,14 @@ class GenerationMetrics:
         )
         self._running = Gauge("parley_llm_requests_running", "Turns that the model works on.", registry=registry)
         self._waiting = Gauge("parley_llm_requests_waiting", "Turns that wait for the model.", registry=registry)
-        self._tokens = Counter(
+        tokens = Counter(
             "parley_llm_tokens_total",
             "Tokens of completed turns, by type: input (cached_input is a part of it), output (reasoning is a part).",
             ("type",),
             registry=registry,
         )
+        # All of them are there from the beginning, as zeros: what rises from nothing has no rate.
+        self._tokens = {kind: tokens.labels(kind) for kind in ("input", "output", "cached_input", "reasoning")}
         self._cancelled = Counter(
             "parley_llm_cancelled_total", "Turns that their client cancelled; no errors.", registry=registry
         )
@@ -118,11 +120,11 @@ class GenerationMetrics:
     def _spent(self, labels: tuple[str, str, str], usage: Usage, *, local: bool) -> None:
         for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             self._usage.labels(*labels, kind).observe(tokens)
-            self._tokens.labels(kind).inc(tokens)
+            self._tokens[kind].inc(tokens)
         if usage.reasoning_output_tokens:
-            self._tokens.labels("reasoning").inc(usage.reasoning_output_tokens)
+            self._tokens["reasoning"].inc(usage.reasoning_output_tokens)
         if usage.cached_input_tokens:
-            self._tokens.labels("cached_input").inc(usage.cached_input_tokens)
+            self._tokens["cached_input"].inc(usage.cached_input_tokens)
             if local:
                 self._hits.inc(usage.cached_input_tokens)
 
