@@ -440,17 +440,30 @@ async def test_edge_21_a_failure_that_passes_is_not_seen(api: Dialect, provider:
         streaming(sse(api.error("overloaded", "later")), ends=True),
         streaming(api.answer("Hello.")),
     )
-    before = failures_counted()
+    before, tried = failures_counted(), [tries_timed(error) for error in ("UPSTREAM_ERROR", "")]
     async with made() as backend:
         assert text_of(await run(backend)) == "Hello."
     assert len(provider.posts) == 3
     assert failures_counted() == before + 2
+    assert [tries_timed(error) for error in ("UPSTREAM_ERROR", "")] == [tried[0] + 2, tried[1] + 1]
 
 
 def failures_counted() -> float:
     """Failures of the provider that a retry followed, as the metrics have them."""
     labels = {"reason": "UPSTREAM_ERROR", "retried": "true"}
     return REGISTRY.get_sample_value("parley_llm_provider_failures_total", labels) or 0.0
+
+
+def tries_timed(error_type: str) -> float:
+    """Requests to the provider that ended so; no error is ""."""
+    samples = [sample for family in REGISTRY.collect() for sample in family.samples]
+    return sum(
+        sample.value
+        for sample in samples
+        if sample.name == "gen_ai_client_operation_duration_seconds_count"
+        and sample.labels["error_type"] == error_type
+        and sample.labels["gen_ai_provider_name"] == "openai_compatible"
+    )
 
 
 async def test_edge_21_no_connection_is_unavailable(made: Make, provider: FaultServer) -> None:
