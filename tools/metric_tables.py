@@ -49,6 +49,9 @@ of its own from there on.
   | `language_model` | the first token |
   | `segmentation` | the first text to speak |
   | `synthesis` | the first audio, as the client takes it |
+
+`deploy/prometheus/` has a configuration that scrapes all four, rules and alerts; `promtool test rules
+deploy/prometheus/tests/alerts.test.yaml` tests them.
 """
 
 
