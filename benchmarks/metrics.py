@@ -43,6 +43,7 @@ def events() -> dict[str, Callable[[], object]]:
         "gRPC call served": call,
         "gRPC call made": lambda: client.call_ended(METHOD, ok, 0.3),
         "event-loop lag": lambda: server.loop_lag(0.001),
+        "first token of an answer": lambda: meter.first_token(0.15),
         "token of an answer": meter.piece,
         "turn of the model": lambda: meter.completed(usage, timings),
         "turn of a session": lambda: turns.responded(ResponseStatus.COMPLETED, steps),

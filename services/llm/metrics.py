@@ -102,18 +102,25 @@ class GenerationMetrics:
         """A turn failed for this reason after so many seconds."""
         self._duration.labels(*_of(capabilities), reason).observe(seconds)
 
+    def waited(self, seconds: float) -> None:
+        """A turn got its place at the model after so many seconds."""
+        self._queue.observe(seconds)
+
+    def first_token(self, capabilities: Capabilities, seconds: float) -> None:
+        """The first token of a turn came so many seconds after the request, whatever becomes of the turn."""
+        self._first_token.labels(*_of(capabilities)).observe(seconds)
+
+    def first_segment(self, seconds: float) -> None:
+        """The first speech segment of a turn came so many seconds after the request."""
+        self._first_segment.observe(seconds)
+
     def completed(self, capabilities: Capabilities, usage: Usage | None, timings: Timings) -> None:
         """A turn went well."""
         labels = _of(capabilities)
         self._duration.labels(*labels, "").observe(timings.total_s)
-        self._queue.observe(timings.queue_s)
-        if timings.first_token_s is not None:
-            self._first_token.labels(*labels).observe(timings.first_token_s)
-            if usage is not None and usage.output_tokens > 1:
-                writing_s = timings.total_s - timings.first_token_s
-                self._per_token.labels(*labels).observe(writing_s / (usage.output_tokens - 1))
-        if timings.first_segment_s is not None:
-            self._first_segment.observe(timings.first_segment_s)
+        if timings.first_token_s is not None and usage is not None and usage.output_tokens > 1:
+            writing_s = timings.total_s - timings.first_token_s
+            self._per_token.labels(*labels).observe(writing_s / (usage.output_tokens - 1))
         if usage is not None:
             self._spent(labels, usage, local=capabilities.in_process)
 
@@ -153,10 +160,11 @@ class TurnMeter:
             reason = error.reason if isinstance(error, ParleyError) else "INTERNAL"
             self._metrics.failed(self._capabilities, reason, time.monotonic() - self._begun)
 
-    def started(self) -> None:
-        """The model has begun to work on it."""
+    def started(self, waited_s: float) -> None:
+        """The model has begun to work on it, after so many seconds of waiting for a place."""
         if not self._running:
             self._running = True
+            self._metrics.waited(waited_s)
             self._metrics.waits(-1)
             self._metrics.runs(1)
 
@@ -166,6 +174,14 @@ class TurnMeter:
         if self._token_at is not None:
             self._metrics.inter_token.observe(now - self._token_at)
         self._token_at = now
+
+    def first_token(self, seconds: float) -> None:
+        """Its first token came so many seconds after the request."""
+        self._metrics.first_token(self._capabilities, seconds)
+
+    def first_segment(self, seconds: float) -> None:
+        """Its first speech segment came so many seconds after the request."""
+        self._metrics.first_segment(seconds)
 
     def completed(self, usage: Usage | None, timings: Timings) -> None:
         """It went well."""

@@ -241,7 +241,7 @@ class Turns:
                 capabilities = self._backend.capabilities
                 started = Started(response_id, capabilities.model, capabilities.backend)
                 if not capabilities.admits:
-                    clock.meter.started()
+                    clock.meter.started(clock.queue_s)
                     relay.put(started)
                 while True:
                     try:
@@ -270,7 +270,7 @@ class Turns:
                 async for event in events:
                     if isinstance(event, Admitted):
                         clock.queue_s += event.waited_s
-                        clock.meter.started()
+                        clock.meter.started(clock.queue_s)
                         relay.put(started)
                     elif isinstance(event, TextDelta | ReasoningDelta):
                         clock.meter.piece()
@@ -299,9 +299,11 @@ class _Clock:
     def see(self, output: TurnOutput) -> None:
         """Note the first token and the first segment."""
         if self._timings.first_token_s is None:
-            self._timings = replace(self._timings, first_token_s=time.monotonic() - self._begun)
+            self._timings = replace(self._timings, first_token_s=(first_s := time.monotonic() - self._begun))
+            self.meter.first_token(first_s)
         if self._timings.first_segment_s is None and isinstance(output, SpeechSegment):
-            self._timings = replace(self._timings, first_segment_s=time.monotonic() - self._begun)
+            self._timings = replace(self._timings, first_segment_s=(first_s := time.monotonic() - self._begun))
+            self.meter.first_segment(first_s)
 
     def timings(self) -> Timings:
         """All of them, at the end."""

@@ -112,6 +112,10 @@ async def test_a_cancelled_turn_is_no_error(served: Served) -> None:
     await turn.aclose()
     assert served.at_work() == (0, 0)
     assert served.value("parley_llm_cancelled_total") == 1
+    # What the user heard of it was as soon as any other.
+    assert served.value("gen_ai_server_time_to_first_token_seconds_count", **LABELS) == 1
+    assert served.value("parley_llm_time_to_first_segment_seconds_count") == 1
+    assert served.value("parley_llm_queue_seconds_count") == 1
     counts = [
         s.value for m in served.registry.collect() for s in m.samples if s.name.endswith("duration_seconds_count")
     ]
