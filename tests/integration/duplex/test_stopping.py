@@ -54,4 +54,4 @@ async def test_a_cancelled_response_stops_the_language_model_and_the_speech() ->
         for name, method in (("llm", GENERATE), ("tts", SYNTHESIZE)):
             ended = "parley_rpc_server_duration_seconds_count"
             assert await metric(stack[name], ended, method=method, code="CANCELLED") == 1
-        assert await metric(stack["orchestrator"], "parley_responses_total", status="cancelled") == 1
+        assert await metric(stack["orchestrator"], "parley_turns_total", outcome="cancelled") == 1
