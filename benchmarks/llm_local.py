@@ -89,7 +89,9 @@ async def join(peer: Peer, streams: int) -> dict[str, float]:
     tasks = [
         asyncio.create_task(peer.answer(messages, 700, answer)) for messages, answer in zip(asked, running, strict=True)
     ]
-    while min(len(answer.text) for answer in running) < 400:  # noqa: ASYNC110  they fill as they come
+    while min(len(answer.text) for answer in running) < 200:
+        if any(task.done() for task in tasks):
+            raise RuntimeError("a running stream ended before the long prompt could join it")
         await asyncio.sleep(0.01)
     before = [(len(answer.text), answer.times[-1] - answer.times[0]) for answer in running]
     counts = [len(answer.text) for answer in running]

@@ -122,7 +122,9 @@ class LlamaCpp(Peer):
 
     def __init__(self, url: str, pid: int) -> None:
         self.pid = pid
-        self._client = httpx.AsyncClient(base_url=url, timeout=300)
+        # A connection for each request: the server closes idle ones without a word.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.AsyncClient(base_url=url, timeout=300, limits=limits)
 
     async def answer(self, messages: Sequence[Turn], tokens: int, running: Answer | None = None) -> Answer:
         body = {
