@@ -1,7 +1,7 @@
 """The local engine beside plain `generate()` and llama.cpp's server: same weights, same prompts, in one run.
 
 Each part starts the three one after another and measures each alone on the machine:
-`turns`: time to the first token at turns 1 to 30 of one conversation, every answer 40 tokens and part of the history;
+`turns`: time to the first token at turns 1 to 30 of one conversation, every answer 32 tokens and part of the history;
 `decode`: tokens a second in all, 1, 4, 8 and 16 sessions; plain `generate()` serves one at a time, whatever they are;
 `rush`: 8 sessions with 15 turns of history each speak at once; `join`: the pace of running streams while a prompt of
 2,000 tokens joins. `report` makes the table and the plot of what has been measured.
@@ -19,10 +19,10 @@ from benchmarks.llm_peers import SYSTEM, Answer, Peer, Turn, llama_cpp, parley, 
 from benchmarks.report import RESULTS, load, save, show
 
 NAME = "llm_local"
-TURNS, ANSWER_TOKENS = 30, 40
+TURNS, ANSWER_TOKENS = 30, 32
 SESSIONS = (1, 4, 8, 16)
-DECODE_TOKENS = 128
-RUSH_SESSIONS, RUSH_TURNS, RUSH_TOKENS = 8, 15, 40
+DECODE_TOKENS = 96
+RUSH_SESSIONS, RUSH_TURNS, RUSH_TOKENS = 8, 15, 32
 JOIN_TOKENS = 2000
 PLAIN, LLAMA, OURS = "generate()", "llama.cpp", "Parley"
 _TOPICS = (

@@ -11,6 +11,7 @@ from services.common.errors import ParleyError, StartupError
 from services.common.model_thread import ModelThread, Stop
 from services.llm.backends.base import Backend, Capabilities, RoleNames
 from services.llm.backends.generation_options import GenerationPlan, check_flags, plan
+from services.llm.context import compose
 from services.llm.domain import BackendEvent, GenerationRequest, Message, Role, Sampling, TextPart
 from services.llm.weights import locate
 
@@ -83,6 +84,9 @@ class TransformersBackend(Backend):
             async with aclosing(self._answer(self._warm_up, warm_up)) as events:
                 async for _ in events:
                     pass
+            if self._capabilities.prefill and settings.init_chat_prompt.strip():
+                # What every conversation without instructions of its own begins with.
+                await self.prefill(GenerationRequest(compose((), None, settings.init_chat_prompt)))
         except (ParleyError, StartupError):
             raise
         except Exception as error:

@@ -101,6 +101,33 @@ def test_there_is_no_room_where_all_is_in_use() -> None:
     assert store.acquire([2] * 5, 5, object()) is None
 
 
+def test_a_piece_at_the_end_of_the_pool_gets_all_of_it_where_it_is_alone() -> None:
+    store = PrefixStore(8 * GRAIN)
+    first, last = store.acquire([1] * 10, 6 * GRAIN, object()), store.acquire([2] * 10, 2 * GRAIN, object())
+    assert first is not None
+    assert last is not None
+    last.span.tokens = [2] * 10
+    store.release(first.span)
+    assert store.grow(last.span, 8 * GRAIN) == [Copy(6 * GRAIN, 0, 10)]
+    store.release(last.span)
+    again = store.acquire([2] * 11, 8 * GRAIN, object())
+    assert again is not None
+    assert again.reused == 10
+
+
+def test_a_context_is_let_in_wherever_its_beginning_lies_when_nothing_else_is_at_work() -> None:
+    store = PrefixStore(8 * GRAIN)
+    first = store.acquire([1] * 10, 5 * GRAIN, object())
+    second = store.acquire([2] * 100, 3 * GRAIN, object())
+    assert first is not None
+    assert second is not None
+    second.span.tokens = [2] * 100
+    store.release(first.span)
+    store.release(second.span)
+    lease = store.acquire([2] * 101, 7 * GRAIN, object())
+    assert lease is not None
+
+
 def test_scattered_room_is_brought_together() -> None:
     store = PrefixStore(6 * GRAIN)
     leases = [store.acquire([number] * 10, GRAIN, object()) for number in range(6)]

@@ -20,6 +20,8 @@ from services.llm.backends.batching.sequence import Failed, Prefilled, Sequence,
 log = logging.getLogger(__name__)
 
 _CALIBRATION_STEPS = 4
+_MANY_TOKENS = 32
+"""Tokens of prompts in a step from which on all threads have enough to do each."""
 
 
 class Engine:
@@ -166,7 +168,7 @@ class Engine:
         decoding = sum(sequence.decoding for sequence, _ in planned)
         prompt_tokens = sum(count for sequence, count in planned if not sequence.decoding)
         step, ready = self._packed(planned)
-        self._use_threads(self._threads if prompt_tokens else self._decode_threads)
+        self._use_threads(self._threads if prompt_tokens >= _MANY_TOKENS else self._decode_threads)
         try:
             logits = self._model.forward(step, self._pool)
             choices = (

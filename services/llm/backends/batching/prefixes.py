@@ -127,13 +127,12 @@ class PrefixStore:
             copies.append(Copy(span.start, start, len(span.tokens)))
             span.start, span.capacity = start, room
             return copies
-        if span.start + room <= self.capacity and all(
-            other.owner is None for other in after if other.start < span.start + room
-        ):
-            self._evict([other for other in after if other.start < span.start + room])
+        behind = [other for other in after if other.start < span.start + room]
+        if span.start + room <= self.capacity and all(other.owner is None for other in behind):
+            self._evict(behind)
             span.capacity = room
             return []
-        return None
+        return self._spread(span, room)
 
     def release(self, span: Span) -> None:
         """Its sequence is over; what it has computed stays for another."""
@@ -224,6 +223,27 @@ class PrefixStore:
                 span.start = place
             place = span.end
         return True
+
+    def _spread(self, span: Span, room: int) -> list[Copy] | None:
+        """The last resort: only what is in use stays, moved so that the span has room; None where that is too little."""
+        others = [other for other in self._spans if other.owner is not None and other is not span]
+        if sum(other.capacity for other in others) + room > self.capacity:
+            return None
+        self._evict([other for other in self._spans if other.owner is None and other is not span])
+        copies: list[Copy] = []
+        place = 0
+        ordered = sorted(self._spans, key=lambda other: other.start)
+        for other in ordered:  # all to the left, the leftmost first, so that none is written over
+            if other.start != place:
+                copies.append(Copy(other.start, place, len(other.tokens)))
+                other.start = place
+            place = other.end
+        more = room - span.capacity
+        for other in reversed(ordered[ordered.index(span) + 1 :]):  # and those behind it to the right, the last first
+            copies.append(Copy(other.start, other.start + more, len(other.tokens)))
+            other.start += more
+        span.capacity = room
+        return copies
 
     def _evict(self, spans: Sequence[Span]) -> None:
         for span in spans:
