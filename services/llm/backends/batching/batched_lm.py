@@ -67,7 +67,7 @@ LEAST_TOKENS = 4096
 
 
 class BatchedLanguageModel:
-    """Made on the event loop that it is used on, once the model is loaded.
+    """Answers requests, on any event loop, once the model is loaded.
 
     Args:
         loaded: tokenizer, template and limits; its weights are with `model`.
@@ -84,7 +84,7 @@ class BatchedLanguageModel:
         capacity = _capacity(model, loaded.context_length, options.cache_bytes)
         self._token_bytes = model.shape.token_bytes
         self.cache_bytes = capacity * self._token_bytes
-        self._courier = Courier(asyncio.get_running_loop())
+        self._courier = Courier()
         self._engine = Engine(
             model,
             capacity,

@@ -1,5 +1,6 @@
 """The pool of keys and values, and attention over the pieces of it that belong to each sequence. Imports torch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -127,7 +128,7 @@ class _Step:
         self._gathers = pool.gathers and len(self._single) > 1
         self._views = [self._row_views(row) for row in ([] if self._gathers else self._single)]
         self._gathered: dict[int | None, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._masks: dict[tuple[int, int | None], torch.Tensor | None] = {}
+        self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
 
     def _row_views(self, row: Row) -> tuple[torch.Tensor, ...]:
         return self._data[..., row.start : row.start + row.length, :].unbind(0)
@@ -159,7 +160,8 @@ class _Step:
             if window is not None:
                 seen = seen & (positions >= lengths[:, None] - window)
             places = torch.where(positions < lengths[:, None], starts[:, None] + positions, starts[:, None])
-            self._gathered[window] = (places, seen[:, None, None])
+            mask = torch.zeros(seen.shape, dtype=self._data.dtype, device=device).masked_fill_(~seen, -math.inf)
+            self._gathered[window] = (places, mask[:, None, None])
         places, mask = self._gathered[window]
         key = self._layers[layer * 2][0][:, places].transpose(0, 1)
         value = self._layers[layer * 2 + 1][0][:, places].transpose(0, 1)
@@ -169,26 +171,23 @@ class _Step:
         self, layer: int, row: Row, groups: torch.Tensor, scale: float, window: int | None, softcap: float | None
     ) -> torch.Tensor:
         """A row of several tokens, which see what stands before them and each other up to themselves."""
-        query = groups[row.first : row.first + row.count].permute(1, 2, 0, 3)
-        shared = (*query.shape[:2], row.length, query.shape[3])
+        heads, per_head, size = groups.shape[1:]
+        # The heads that share keys are one head with more tokens: nothing is copied, and keys are read once for all.
+        query = groups[row.first : row.first + row.count].permute(1, 2, 0, 3).reshape(1, heads, -1, size)
         piece = slice(row.start, row.start + row.length)
-        # Key/value heads as the batch, so that the heads of queries share them without a copy.
-        key = self._layers[layer * 2][0][:, None, piece].expand(shared)
-        value = self._layers[layer * 2 + 1][0][:, None, piece].expand(shared)
-        mask = self._mask(row, window)
-        result = _attention(query, key, value, mask, scale, softcap, causal=mask is None)
-        return result.permute(2, 0, 1, 3).reshape(row.count, *groups.shape[1:])
+        key, value = self._layers[layer * 2][:, :, piece], self._layers[layer * 2 + 1][:, :, piece]
+        result = _attention(query, key, value, self._mask(row, per_head, window), scale, softcap)
+        return result.view(heads, per_head, row.count, size).permute(2, 0, 1, 3).contiguous()
 
-    def _mask(self, row: Row, window: int | None) -> torch.Tensor | None:
-        """Which keys each token sees; None where it is the plain triangle."""
-        if row.count == row.length and (window is None or window >= row.length):
-            return None
+    def _mask(self, row: Row, per_head: int, window: int | None) -> torch.Tensor:
+        """What is added to the products of each token with each key: 0 where it sees it."""
         if (row.first, window) not in self._masks:
             device = self.places.device
             keys = torch.arange(row.length, device=device)
             own = torch.arange(row.length - row.count, row.length, device=device)[:, None]
-            seen = keys <= own
-            self._masks[row.first, window] = seen if window is None else seen & (keys > own - window)
+            unseen = keys > own if window is None else (keys > own) | (keys <= own - window)
+            mask = torch.zeros(unseen.shape, dtype=self._data.dtype, device=device).masked_fill_(unseen, -math.inf)
+            self._masks[row.first, window] = mask.repeat(per_head, 1)
         return self._masks[row.first, window]
 
 
@@ -199,14 +198,10 @@ def _attention(
     mask: torch.Tensor | None,
     scale: float,
     softcap: float | None,
-    *,
-    causal: bool = False,
 ) -> torch.Tensor:
     if softcap is None:
-        return scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, scale=scale)
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
     products = softcap * torch.tanh(torch.matmul(query, key.transpose(2, 3)) * (scale / softcap))
-    if causal:
-        mask = torch.ones(products.shape[-2:], dtype=torch.bool, device=products.device).tril()
     if mask is not None:
-        products = products.masked_fill(~mask, float("-inf"))
+        products = products + mask
     return torch.matmul(torch.softmax(products.float(), -1).to(value.dtype), value)

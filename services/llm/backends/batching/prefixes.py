@@ -225,7 +225,7 @@ class PrefixStore:
         return True
 
     def _spread(self, span: Span, room: int) -> list[Copy] | None:
-        """The last resort: only what is in use stays, moved so that the span has room; None where that is too little."""
+        """The last resort: only what is in use stays, moved so that the span has room; None where that does not do."""
         others = [other for other in self._spans if other.owner is not None and other is not span]
         if sum(other.capacity for other in others) + room > self.capacity:
             return None

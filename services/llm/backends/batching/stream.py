@@ -1,6 +1,7 @@
 """From the engine's thread to the event loop: a sequence's events, a step's at a time."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncGenerator
 
@@ -11,8 +12,7 @@ from services.llm.backends.batching.sequence import Failed, Prefilled, Sequence,
 class Courier:
     """Takes a step's events to the loop with one call: waking it for each costs more than the events do."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._events: list[tuple[EventStream, SequenceEvent]] = []
 
@@ -25,17 +25,16 @@ class Courier:
         """From the engine's thread: all events so far go to the loop."""
         with self._lock:
             events, self._events = self._events, []
-        if events:
-            try:
-                self._loop.call_soon_threadsafe(_hand_over, events)
-            except RuntimeError:
-                return  # the loop has been closed: nobody waits any more
+        for loop in {stream.loop for stream, _ in events}:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                loop.call_soon_threadsafe(_hand_over, [item for item in events if item[0].loop is loop])
 
 
 class EventStream:
-    """The events of one sequence, on the loop."""
+    """The events of one sequence, on the loop that it is made on."""
 
     def __init__(self, courier: Courier) -> None:
+        self.loop = asyncio.get_running_loop()
         self._courier = courier
         self._events: list[SequenceEvent] = []
         self._ready = asyncio.Event()
