@@ -465,9 +465,13 @@ async def test_the_turn_continues_by_itself_once_the_output_is_there() -> None:
     async with Client(calling("One moment."), answer("It is noon.")) as client:
         await client.say("what time is it")
         await client.until(ResponseDone)
+        await asyncio.sleep(30.0)  # the client's function takes its time, which is no delay of ours
         client.session.create_item(output(), "e1")
         end = await client.until(ResponseDone)
         assert end.transcript == "It is noon."
+        assert end.timings.endpointing is None
+        assert end.timings.first_audio is not None
+        assert end.timings.first_audio < 1.0
         assert client.stages.llm.prompts[1].messages == ()
         assert items(client) == [f"{chat_pb2.ROLE_TOOL}: noon"]
 
