@@ -1,7 +1,7 @@
 """The local engine beside plain `generate()` and llama.cpp's server: same weights, same prompts, in one run.
 
 Each part starts the three one after another and measures each alone on the machine:
-`turns`: time to the first token at turns 1 to 30 of one conversation, every answer 32 tokens and part of the history;
+`turns`: time to the first token at turns 1 to 30 of one conversation, every answer 24 tokens and part of the history;
 `decode`: tokens a second in all, 1, 4, 8 and 16 sessions; plain `generate()` serves one at a time, whatever they are;
 `rush`: 8 sessions with 15 turns of history each speak at once; `join`: the pace of running streams while a prompt of
 2,000 tokens joins. `report` makes the table and the plot of what has been measured.
@@ -19,7 +19,7 @@ from benchmarks.llm_peers import SYSTEM, Answer, Peer, Turn, llama_cpp, parley, 
 from benchmarks.report import RESULTS, load, save, show
 
 NAME = "llm_local"
-TURNS, ANSWER_TOKENS = 30, 32
+TURNS, ANSWER_TOKENS = 30, 24
 SESSIONS = (1, 4, 8, 16)
 DECODE_TOKENS = 96
 RUSH_SESSIONS, RUSH_TURNS, RUSH_TOKENS = 8, 15, 32
@@ -175,13 +175,13 @@ def report(result: dict[str, Any]) -> None:
         _report_decode(result["decode"])
     if "rush" in result:
         medians = {name: statistics.median(firsts) for name, firsts in result["rush"].items()}
-        rows = [[name, round(median, 3), round(median / medians[PLAIN], 3)] for name, median in medians.items()]
+        rows = [[name, f"{median:.3f}", f"{median / medians[PLAIN]:.3f}"] for name, median in medians.items()]
         show(
             f"{RUSH_SESSIONS} sessions with {RUSH_TURNS} turns at once: first token", ["", "median s", "x plain"], rows
         )
         print("target: at most 0.25 x plain")
     if "join" in result:
-        rows = [[name, *(round(value, 2) for value in found.values())] for name, found in result["join"].items()]
+        rows = [[name, *(f"{value:.2f}" for value in found.values())] for name, found in result["join"].items()]
         columns = ["system, streams", "chars/s before", "while it joins", "kept", "its first token s"]
         show(f"A prompt of {JOIN_TOKENS} tokens joins", columns, rows)
         print("target: at least 0.5 kept")
@@ -192,9 +192,10 @@ def _report_turns(found: dict[str, Any]) -> None:
     shown = [turn for turn in (1, 5, 15, 30) if turn <= TURNS]
     # Single turns are noisy: the median of the last three stands for turn 30.
     late = {name: statistics.median(found[name][-3:]) for name in names}
-    rows = [[name, *(round(found[name][turn - 1], 3) for turn in shown), round(late[name], 3)] for name in names]
+    rows = [[name, *(f"{found[name][turn - 1]:.3f}" for turn in shown), f"{late[name]:.3f}"] for name in names]
     show("Seconds to the first token", ["", *(f"turn {turn}" for turn in shown), "last 3"], rows)
-    print(f"turn 30 / turn 1: {late[OURS] / found[OURS][0]:.2f} (target: at most 1.3)")
+    for name in (OURS, f"{OURS}, Prefill"):
+        print(f"{name}: turn 30 / turn 1: {late[name] / found[name][0]:.2f} (target: at most 1.3)")
     print(f"plain / Parley at turn 30: {late[PLAIN] / late[OURS]:.1f} (target: at least 15)")
     print(f"Parley / llama.cpp at turn 30: {late[OURS] / late[LLAMA]:.2f} (target: at most 1)")
     print(f"resident: {found['resident_mb']} MB")
