@@ -101,7 +101,7 @@ class LlmSettings(ServerSettings):
     first_segment_min_chars: int = Field(
         20,
         ge=0,
-        description="characters from which the first segment may also end at a comma or the like; 0: never",
+        description="characters from which the first segment may also end at a comma or before a conjunction; 0: never",
         json_schema_extra=_SHARED,
     )
     first_segment_deadline_ms: float = Field(

@@ -9,6 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from services.llm.speech.abbreviations import ENDS_BEFORE_CAPITAL, ENDS_UNLESS_NUMBER, NEVER_ENDS
+from services.llm.speech.conjunctions import CONJUNCTIONS
 
 MAX_SENTENCE = 400
 """Characters after which text without an end is cut, so that speech does not wait for ever."""
@@ -25,7 +26,9 @@ _CLOSERS = frozenset("\"')]}”’»›」』）】〉》〕］｝")
 _OPENERS = "\"'([{“‘«‹「『（【〈《〔［｛¿¡"
 _CANDIDATE = re.compile(f"[{re.escape(_ENDS + _ENDS_IN_SPACED)}]|(?<=[\u0e00-\u0eff])\\s")
 _CLAUSE_END = re.compile(r"[,;:，；：、،؛—–](?=\s)|[，；：、]")
-_FIRST_CLAUSE_END = re.compile(r"[,;:，；：、،؛—–](?=\s)|[，；：、](?=\S)")
+_FIRST_CLAUSE_END = re.compile(
+    rf"[,;:，；：、،؛—–](?=\s)|[，；：、](?=\S)|(?<=\w)(?=\s(?:{'|'.join(CONJUNCTIONS)})\s)", re.IGNORECASE
+)
 _NO_SPACES_BETWEEN_WORDS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
 )
@@ -136,8 +139,9 @@ class SentenceSplitter:
         if not self._clause_min:
             return 0
         for match in _FIRST_CLAUSE_END.finditer(self._text, max(0, self._clause_min - 1), before):
-            if not self._inside_joined(match.end()) and is_speakable(self._text[: match.end()]):
-                return match.end()
+            end = match.end()
+            if end >= self._clause_min and not self._inside_joined(end) and is_speakable(self._text[:end]):
+                return end
         return 0
 
     def _end_at(self, start: int) -> tuple[int, bool]:

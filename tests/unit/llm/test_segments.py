@@ -47,6 +47,24 @@ def test_the_first_segment_may_end_at_a_clause_and_the_rest_of_its_sentence_goes
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("To cook rice you need a pot of water and some salt.", "To cook rice you need a pot of water"),
+        ("The sky is blue this morning because the light scatters.", "The sky is blue this morning"),
+        ("Das Wetter ist heute schön, aber morgen regnet es.", "Das Wetter ist heute schön,"),
+        ("Das Wetter ist heute schön und warm.", "Das Wetter ist heute schön"),
+        ("You and I are good friends of Andy.", "You and I are good friends of Andy."),
+        ("We have a very big android here.", "We have a very big android here."),
+    ],
+)
+def test_the_first_segment_may_end_before_a_conjunction(text: str, first: str) -> None:
+    for chunks in ([text], list(text)):
+        made = [text for text, _ in segments(chunks, clause=20)]
+        assert made[0] == first
+        assert " ".join(made) == text
+
+
 def test_a_clause_is_out_at_the_space_after_it() -> None:
     segmenter = Segmenter(1, 3, 20)
     assert segmenter.feed("Well, that is a good question,") == []
