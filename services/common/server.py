@@ -124,10 +124,11 @@ async def run(service: Service, settings: ServerSettings) -> None:
 
 def main(service: Service, settings: ServerSettings) -> None:
     """`run` as a program: exit code 0 after a signal, 1 with one line where it cannot serve."""
-    logs.setup(service.name, settings.log_level, settings.log_format)
+    finish_logs = logs.setup(service.name, settings.log_level, settings.log_format)
     try:
         asyncio.run(run(service, settings))
     except (StartupError, ParleyError) as error:
+        finish_logs()  # so that the reason is the last line
         sys.stderr.write(f"parley-{service.name}: {error}\n")
         raise SystemExit(1) from None
 
