@@ -219,13 +219,18 @@ async def llama_cpp(slots: int) -> AsyncIterator[Peer]:
         await process.wait()
 
 
+_CACHE_BYTES = 800_000_000
+"""As many tokens as llama.cpp's eight slots hold, 4096 each: the default is for one machine that runs everything."""
+
+
 @contextlib.asynccontextmanager
 async def parley(*flags: str) -> AsyncIterator[Peer]:
     """Parley's service, with 8-bit weights as `parley up` starts it, on as many threads as the others."""
     model = ("--llm_backend", "transformers", "--model_name", EMBEDDED, "--llm_quantization", "int8")
     threads = ("--llm_threads", str(THREADS))
+    cache = ("--llm_cache_bytes", str(_CACHE_BYTES))
     async with (
-        running("llm", *model, *threads, *flags) as server,
+        running("llm", *model, *threads, *cache, *flags) as server,
         grpc.aio.insecure_channel(server.address) as channel,
     ):
         yield Parley(channel, server.pid)
