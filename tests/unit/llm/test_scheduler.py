@@ -115,6 +115,26 @@ def test_a_slice_takes_no_longer_than_decoding() -> None:
     assert pace.budget(0) > pace.budget(4)
 
 
+def test_a_short_prompt_joins_as_if_nobody_else_were_at_work_and_a_long_one_in_slices() -> None:
+    pace = Pace()
+    for _ in range(20):
+        pace.saw(1, 0, 0.02)
+        pace.saw(1, 50, 0.02 + 50 * 0.002)
+    clock = Clock()
+    counts = {}
+    for length in (60, 1000):
+        schedule = Scheduler(PrefixStore(4096), pace, max_batch=8, max_tokens=4096, clock=clock)
+        speaking, newcomer = arrival(5), arrival(length, first=2)
+        schedule.add(speaking)
+        schedule.admit()
+        compute(schedule.plan())
+        schedule.add(newcomer)
+        schedule.admit()
+        counts[length] = {id(sequence): count for sequence, count in schedule.plan()}[id(newcomer)]
+    assert counts[60] == 60
+    assert counts[1000] == pace.budget(1) < 10
+
+
 def test_a_preparation_gives_way_to_answers_and_is_taken_over_by_its_own() -> None:
     schedule, _ = scheduler(capacity=16384)
     preparation = arrival(3000, limit=0)

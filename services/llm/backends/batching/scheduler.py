@@ -10,6 +10,9 @@ from services.llm.backends.batching.sequence import Entered, Prefilled, Sequence
 
 ANSWER_RESERVE = 256
 """Tokens of an answer that are reserved when a sequence is let in; a longer one asks for more when it gets there."""
+SHORT_PROMPT = 256
+"""Tokens up to which a prompt joins as if nobody else were at work: someone waits for its first word, while those who
+hear an answer already have speech to play. Longer ones leave the others more than half of their pace."""
 _AGEING = 2000.0
 """Tokens by which a prompt counts as shorter for each second that it waits, so that long ones come through, too."""
 
@@ -87,13 +90,14 @@ class Scheduler:
         """What the next step computes: sequences, those that decode first, and how many of their pending tokens."""
         decoding = [sequence for sequence in self.active if sequence.decoding]
         steps = [(sequence, 1) for sequence in decoding]
-        budget = self._pace.budget(len(decoding))
+        taken = 0
         for sequence in sorted((s for s in self.active if not s.decoding), key=self._turn):
-            count = min(sequence.pending, budget)
+            rows = 0 if sequence.pending <= SHORT_PROMPT else len(decoding)
+            count = min(sequence.pending, self._pace.budget(rows) - taken)
             if count <= 0:
                 break
             steps.append((sequence, count))
-            budget -= count
+            taken += count
         return steps
 
     def make_room(self, sequence: Sequence, count: int) -> list[Copy] | None:
