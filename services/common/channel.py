@@ -29,8 +29,8 @@ _SERVICE_CONFIG = {
         {
             "name": _REPEATABLE,
             "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.02s",
+                "maxAttempts": 4,
+                "initialBackoff": "0.05s",
                 "maxBackoff": "0.2s",
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
@@ -45,9 +45,9 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # A replica that comes back is found within a second, not after the default back-off of up to two minutes.
+    # A replica that comes back is found before a call has given up, not after the default of up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 250),
     # New replicas behind a name are looked for when a connection breaks; not more than once a second.
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
