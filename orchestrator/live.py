@@ -119,8 +119,8 @@ class LiveSession:
         """
         await self._stages.check_names(self._config)
         if conversation_id:
-            await self._stages.llm.check_conversation(conversation_id)
-            self._state.calls.restored(tuple(sorted(await self._stages.llm.pending_calls())))
+            pending = await self._stages.llm.open_conversation(conversation_id)
+            self._state.calls.restored(tuple(sorted(pending)))
         self.conversation_id = conversation_id or await self._stages.llm.create_conversation()
         self.outbox.put(SessionCreated(self.session_id, self.conversation_id, self._config))
 

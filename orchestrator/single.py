@@ -49,7 +49,7 @@ async def respond(
     begun = clock.now()
     await stages.check_names(turn.config)
     if turn.conversation_id:
-        await stages.llm.check_conversation(turn.conversation_id)
+        await stages.llm.open_conversation(turn.conversation_id)
     text, language_code, heard = turn.text, turn.config.language_code, Heard(begun)
     if turn.audio is not None:
         text = ""

@@ -19,7 +19,7 @@ from typing import TypeVar
 from parley.common.v1 import chat_pb2
 
 from orchestrator.domain import SessionConfig
-from orchestrator.stages.language_model import GenerationEvent, GenerationStarted, LanguageModel, Prompt
+from orchestrator.stages.language_model import GenerationEvent, GenerationStarted, History, LanguageModel, Prompt
 from services.common.errors import (
     ConversationNotFoundError,
     InvalidArgumentError,
@@ -60,6 +60,10 @@ class _Answer:
     calls: list[chat_pb2.ToolCall] = field(default_factory=list)
 
 
+_Begun = tuple[list[GenerationEvent], AsyncGenerator[GenerationEvent, None]]
+"""The first events of an answer, and those that follow."""
+
+
 class FailoverLanguageModel:
     """Does what `LanguageModel` does, for one session.
 
@@ -95,24 +99,21 @@ class FailoverLanguageModel:
         service.has = 0
         return self._conversation_id
 
-    async def check_conversation(self, conversation_id: str) -> None:
-        """Go on with a conversation; raises ConversationNotFoundError where there is no such."""
+    async def open_conversation(self, conversation_id: str) -> frozenset[str]:
+        """Go on with a conversation; returns its function calls that have no output.
 
-        async def read(service: _Service) -> tuple[chat_pb2.Message, ...]:
-            return await service.model.messages(conversation_id)
-
-        service, messages = await self._anywhere(read)
+        Raises:
+            ConversationNotFoundError: there is no such conversation.
+        """
+        service, history = await self._read(conversation_id)
         self._conversation_id = conversation_id
-        self._remember(messages)
+        self._remember(history.messages)
         service.has = self._total
+        return history.pending_calls
 
     async def pending_calls(self) -> frozenset[str]:
         """The function calls of the history that have no output."""
-
-        async def read(service: _Service) -> frozenset[str]:
-            return await service.model.pending_calls(self._conversation_id)
-
-        return (await self._anywhere(read))[1]
+        return (await self._read(self._conversation_id))[1].pending_calls
 
     async def check_model(self, name: str) -> None:
         """Raise ModelNotFoundError for a name that the first service does not have; empty is its default."""
@@ -143,17 +144,14 @@ class FailoverLanguageModel:
         Raises:
             ParleyError: of the last service that was tried.
         """
-        services = self._in_order()
-        for service in services:
-            last = service is services[-1]
-            try:
-                timeout_s = None if last else self._first_token_timeout_s
-                begun, events = await self._begin(service, config, prompt, timeout_s)
-                break
-            except _ELSEWHERE as error:
-                if last:
-                    raise
-                self._avoid(service, error)
+
+        async def begin(service: _Service) -> _Begun:
+            return await self._begin(service, config, prompt, self._first_token_timeout_s)
+
+        async def begin_at_last(service: _Service) -> _Begun:
+            return await self._begin(service, config, prompt, None)
+
+        service, (begun, events) = await self._anywhere(begin, begin_at_last)
         answer = _Answer(service, prompt.messages)
         async with contextlib.aclosing(events):
             for event in begun:
@@ -220,28 +218,36 @@ class FailoverLanguageModel:
             answer.calls.append(event)
         return event
 
-    async def _begin(
-        self, service: _Service, config: SessionConfig, prompt: Prompt, timeout_s: float | None
-    ) -> tuple[list[GenerationEvent], AsyncGenerator[GenerationEvent, None]]:
+    async def _begin(self, service: _Service, config: SessionConfig, prompt: Prompt, timeout_s: float | None) -> _Begun:
         """Ask a service for the turn, and wait for the first of its answer."""
         if service is not self._services[0]:
             config = replace(config, llm_model="")  # a name of the first service's
 
-        async def begin() -> tuple[list[GenerationEvent], AsyncGenerator[GenerationEvent, None]]:
+        async def begin() -> _Begun:
             events = service.model.generate(config, prompt)
             return await _first_events(events, timeout_s), events
 
         return await (self._in_place(service, begin) if prompt.conversation_id else begin())
 
-    async def _anywhere(self, act: Callable[[_Service], Awaitable[ResultT]]) -> tuple[_Service, ResultT]:
-        """Do this at the first service that can."""
+    async def _read(self, conversation_id: str) -> tuple[_Service, History]:
+        async def read(service: _Service) -> History:
+            return await service.model.history(conversation_id)
+
+        return await self._anywhere(read)
+
+    async def _anywhere(
+        self,
+        act: Callable[[_Service], Awaitable[ResultT]],
+        act_at_last: Callable[[_Service], Awaitable[ResultT]] | None = None,
+    ) -> tuple[_Service, ResultT]:
+        """Do this at the first service that can; the last one may be asked in another way."""
         *others, last = self._in_order()
         for service in others:
             try:
                 return service, await act(service)
             except _ELSEWHERE as error:
                 self._avoid(service, error)
-        return last, await act(last)
+        return last, await (act_at_last or act)(last)
 
     async def _in_place(self, service: _Service, act: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Do this where the service has the whole history; once more where it turns out to have forgotten it."""
@@ -265,7 +271,7 @@ class FailoverLanguageModel:
                 if error.field != "session.conversation_id":
                     raise
                 # It has the conversation: services may share a store, or the call that failed did its work after all.
-                lacks = lacking(await service.model.messages(conversation_id), history)
+                lacks = lacking((await service.model.history(conversation_id)).messages, history)
         if lacks:
             await service.model.append_messages(conversation_id, lacks)
         service.has = self._total

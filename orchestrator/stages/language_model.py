@@ -26,6 +26,14 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class History:
+    """The messages of a conversation, oldest first, and its function calls that have no output."""
+
+    messages: tuple[chat_pb2.Message, ...]
+    pending_calls: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class GenerationStarted:
     """The service took the turn; its id settles the history later."""
 
@@ -111,19 +119,13 @@ class LanguageModel:
             response = await self._conversations.CreateConversation(request, metadata=id_metadata())
         return response.conversation.id
 
-    async def messages(self, conversation_id: str) -> tuple[chat_pb2.Message, ...]:
-        """The history, oldest first. Raises ConversationNotFoundError where there is no such conversation."""
+    async def history(self, conversation_id: str) -> History:
+        """What the service keeps. Raises ConversationNotFoundError where there is no such conversation."""
         request = conversation_service_pb2.GetConversationRequest(conversation_id=conversation_id)
         with explained(NAME):
             response = await self._conversations.GetConversation(request, metadata=id_metadata())
-        return tuple(response.conversation.messages)
-
-    async def pending_calls(self, conversation_id: str) -> frozenset[str]:
-        """The function calls of the history that have no output."""
-        request = conversation_service_pb2.GetConversationRequest(conversation_id=conversation_id)
-        with explained(NAME):
-            response = await self._conversations.GetConversation(request, metadata=id_metadata())
-        return frozenset(response.conversation.pending_tool_call_ids)
+        conversation = response.conversation
+        return History(tuple(conversation.messages), frozenset(conversation.pending_tool_call_ids))
 
     async def append_messages(self, conversation_id: str, messages: tuple[chat_pb2.Message, ...]) -> None:
         """Add messages to the history without generating."""

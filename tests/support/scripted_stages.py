@@ -61,8 +61,8 @@ class ScriptedLlm:
     async def create_conversation(self) -> str:
         return "conversation"
 
-    async def check_conversation(self, conversation_id: str) -> None:
-        return None
+    async def open_conversation(self, conversation_id: str) -> frozenset[str]:
+        return self.pending
 
     async def append_message(self, conversation_id: str, message: chat_pb2.Message) -> None:
         self.items.append(message)

@@ -10,7 +10,7 @@ from parley.common.v1 import chat_pb2
 
 from orchestrator.domain import SessionConfig
 from orchestrator.stages.failover import KEPT_MESSAGES, RETURN_AFTER_S, FailoverLanguageModel, lacking
-from orchestrator.stages.language_model import GenerationCompleted, GenerationEvent, GenerationStarted, Prompt
+from orchestrator.stages.language_model import GenerationCompleted, GenerationEvent, GenerationStarted, History, Prompt
 from services.common.errors import (
     ConversationNotFoundError,
     InvalidArgumentError,
@@ -67,8 +67,8 @@ class Service:
         self.store[conversation_id] = list(messages)
         return conversation_id
 
-    async def messages(self, conversation_id: str) -> tuple[chat_pb2.Message, ...]:
-        return tuple(self._conversation(conversation_id))
+    async def history(self, conversation_id: str) -> History:
+        return History(tuple(self._conversation(conversation_id)))
 
     async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
         self.prefills += 1
@@ -263,13 +263,13 @@ async def test_a_resumed_conversation_is_known_from_its_beginning() -> None:
     first, fallback = Service("first"), Service("fallback")
     first.store["known"] = [user("zero")]
     session = Session(first, fallback)
-    await session.llm.check_conversation("known")
+    await session.llm.open_conversation("known")
     session.conversation_id = "known"
     first.down = DOWN
     await session.turn("one")
     assert said(fallback.store["known"])[:2] == ["user: zero", "user: one"]
     with pytest.raises(ConversationNotFoundError):
-        await Session(Service("first"), None).llm.check_conversation("unknown")
+        await Session(Service("first"), None).llm.open_conversation("unknown")
 
 
 async def test_a_discarded_response_leaves_no_trace() -> None:
