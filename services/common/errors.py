@@ -183,3 +183,8 @@ class UpstreamTimeoutError(ParleyError):
 
 class StartupError(Exception):
     """A program cannot serve; the message is one line that says what to do. No client ever sees it."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's exception says, in one line, for an operator; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -373,6 +373,17 @@ class LlmSettings(ServerSettings):
         return self
 
     @property
+    def generation_defaults(self) -> dict[str, Any]:
+        """What the flags say of generation on a local backend, by the parameters' own names."""
+        return {
+            **self.generation_options,
+            "max_new_tokens": self.llm_gen_max_new_tokens,
+            "min_new_tokens": self.llm_gen_min_new_tokens,
+            "temperature": self.llm_gen_temperature,
+            "do_sample": self.llm_gen_do_sample,
+        }
+
+    @property
     def model_reference(self) -> str:
         """The model as configured, or the backend's default."""
         return self.model_name or DEFAULT_MODELS[self.llm_backend]

@@ -9,7 +9,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from services.common.errors import ContextLengthError, StartupError
+from services.common.errors import StartupError
 from services.llm.backends.base import RoleNames
 from services.llm.backends.chat_template import ChatTemplate
 from services.llm.backends.end_tokens import end_tokens
@@ -47,18 +47,6 @@ class LoadedModel:
     dtype: torch.dtype
     ends: frozenset[int]
     context_length: int
-
-    def room_for_answer(self, context: int, wanted: int) -> int:
-        """Tokens that the answer to a context may have, at most those wanted.
-
-        Raises:
-            ContextLengthError: there is no room for an answer.
-        """
-        room = self.context_length - context if self.context_length else wanted
-        if room < 1:
-            message = f"the context has {context} tokens, the model takes {self.context_length} with the answer"
-            raise ContextLengthError(message, field="messages")
-        return min(wanted, room)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class ChatTemplate:
 
     Attributes:
         tool_format: how the model writes calls; None where its template has no tools.
+        control_tokens: the texts of the tokenizer's special tokens.
 
     Raises:
         StartupError: where the model has no chat template, or refuses the user's role.
@@ -64,6 +65,7 @@ class ChatTemplate:
         if not tokenizer.chat_template:
             raise StartupError("--model_name: the model has no chat template; choose an instruct or chat model")
         control = {str(token.content): id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.control_tokens = tuple(control)
         self._control = re.compile(
             "|".join(re.escape(token) for token in sorted(control, key=len, reverse=True)) or "(?!)"
         )

@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from services.common.errors import ParleyError, StartupError
+from services.common.errors import ParleyError, StartupError, first_line
 from services.common.model_thread import ModelThread, Stop
 from services.llm.backends.base import Backend, Capabilities, RoleNames
 from services.llm.backends.generation_options import MLX_PARAMETERS, GenerationPlan, check_flags, plan
@@ -33,13 +33,7 @@ class MlxLmBackend(Backend):
         self._thread = ModelThread("llm-model")
         self._model: MlxModel | None = None
         self._capabilities = Capabilities(settings.model, "mlx-lm")
-        self._defaults: dict[str, Any] = {
-            **settings.generation_options,
-            "max_new_tokens": settings.llm_gen_max_new_tokens,
-            "min_new_tokens": settings.llm_gen_min_new_tokens,
-            "temperature": settings.llm_gen_temperature,
-            "do_sample": settings.llm_gen_do_sample,
-        }
+        self._defaults = settings.generation_defaults
 
     @property
     def capabilities(self) -> Capabilities:
@@ -83,8 +77,8 @@ class MlxLmBackend(Backend):
             raise
         except Exception as error:
             log.debug("loading failed", exc_info=True)
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise StartupError(f"--model_name {settings.model_reference}: cannot load the model: {reason}") from error
+            message = f"--model_name {settings.model_reference}: cannot load the model: {first_line(error)}"
+            raise StartupError(message) from error
         tools = model.template.tool_format is not None
         self._capabilities = Capabilities(
             settings.model, "mlx-lm", model.context_length, tools, prefill=model.prefills, in_process=True

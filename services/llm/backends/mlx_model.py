@@ -13,9 +13,10 @@ import mlx_lm
 from mlx_lm.generate import generate_step
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
 
-from services.common.errors import ContextLengthError, StartupError
+from services.common.errors import StartupError
 from services.common.model_thread import Stop
 from services.llm.backends import mlx_sampling
+from services.llm.backends.answer_tokens import PREFILL_CHUNK, Abandoned, AnswerTokens, Emit, room_for_answer
 from services.llm.backends.base import RoleNames
 from services.llm.backends.batching.prompt_tokens import PromptTokens
 from services.llm.backends.chat_template import ChatTemplate
@@ -24,17 +25,10 @@ from services.llm.backends.end_tokens import end_tokens
 from services.llm.backends.generation_options import GenerationPlan
 from services.llm.backends.local_answer import LocalAnswer
 from services.llm.backends.prefix_cache import PrefixCache
-from services.llm.backends.stop_strings import StopStrings
-from services.llm.domain import BackendEvent, Finished, FinishReason, GenerationRequest, Usage
+from services.llm.domain import Finished, GenerationRequest, Usage
 from services.llm.tools.calls import callable_tools
 
 log = logging.getLogger(__name__)
-
-Emit = Callable[[BackendEvent], bool]
-"""Hands an event over; False where nobody wants more."""
-
-_PREFILL_CHUNK = 512
-"""Tokens of a prompt between two looks at whether anybody still wants the answer."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +41,6 @@ class MlxOptions:
     cache_bytes: int
     trust_remote_code: bool
     names: RoleNames
-
-
-class _Abandoned(Exception):
-    """Nobody wants the answer any more."""
 
 
 class MlxModel:
@@ -86,8 +76,7 @@ class MlxModel:
         self._vocabulary = len(tokenizer)
         text_config = config.get("text_config", config)
         self.context_length = int(text_config.get("max_position_embeddings", 0) or 0)
-        control = (str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special)
-        self._prompts = PromptTokens(self._cut, control)
+        self._prompts = PromptTokens(self._cut, self._template.control_tokens)
         self._cache: PrefixCache[list[Any]] = PrefixCache(options.cache_bytes)
         self.prefills = options.cache_bytes > 0 and can_trim_prompt_cache(make_prompt_cache(model))
         """Whether a context can be read ahead: what is kept of it must go back to where the real one goes on."""
@@ -118,33 +107,30 @@ class MlxModel:
         """
         prompt = self._template.render(request.messages, request.tools, request.tool_choice)
         tokens = self._prompts.tokens(prompt.text)
-        room = self.context_length - len(tokens) if self.context_length else plan.max_new_tokens
-        if room < 1:
-            message = f"the context has {len(tokens)} tokens, the model takes {self.context_length} with the answer"
-            raise ContextLengthError(message, field="messages")
+        limit = room_for_answer(self.context_length, len(tokens), plan.max_new_tokens)
         state, read = self._state(tokens)
         tools = callable_tools(request.tools, request.tool_choice)
         sorted_out = LocalAnswer(self._template.tool_format, tools, prompt.begun)
-        answer = _Answer(Detokenizer(self._template.decode), sorted_out, plan, self._ends, emit)
+        answer = AnswerTokens(Detokenizer(self._template.decode), sorted_out, plan, self._ends)
         mx.random.seed(secrets.randbits(63) if plan.seed is None else plan.seed)
         responses = mlx_lm.stream_generate(
             self._model,
             self._tokenizer,
             tokens[read:],
-            max_tokens=min(plan.max_new_tokens, room),
+            max_tokens=limit,
             sampler=mlx_sampling.sampler(plan, self._vocabulary),
             logits_processors=mlx_sampling.processors(plan, tokens, read, self._ends),
             prompt_cache=state,
-            prefill_step_size=_PREFILL_CHUNK,
+            prefill_step_size=PREFILL_CHUNK,
             prompt_progress_callback=self._look(tokens, state, read, stop),
         )
         written: list[int] = []
         try:
             for response in responses:
                 written.append(response.token)
-                if stop or not answer.take(response.token):
+                if stop or not all(emit(event) for event in answer.take(response.token)) or answer.over:
                     break
-        except _Abandoned:
+        except Abandoned:
             return
         finally:
             responses.close()
@@ -152,8 +138,9 @@ class MlxModel:
         self._keep([*tokens, *written], state)
         self._remember(prompt.text, tokens, written)
         if not stop:
-            answer.finish()
-            emit(Finished(answer.reason, Usage(len(tokens), len(written), cached_input_tokens=read)))
+            usage = Usage(len(tokens), len(written), cached_input_tokens=read)
+            for event in (*answer.finish(), Finished(answer.reason, usage)):
+                emit(event)
 
     def prefill(self, request: GenerationRequest, stop: Stop) -> int:
         """Read a context, and keep what was read of it when `stop` is set; returns its tokens."""
@@ -169,11 +156,11 @@ class MlxModel:
                 self._model,
                 max_tokens=0,
                 prompt_cache=state,
-                prefill_step_size=_PREFILL_CHUNK,
+                prefill_step_size=PREFILL_CHUNK,
                 prompt_progress_callback=look,
             ):
                 pass
-        except _Abandoned:
+        except Abandoned:
             return 0
         self._keep(tokens, state)
         return len(tokens)
@@ -209,45 +196,9 @@ class MlxModel:
             # At the end a token has been chosen, and is in the state, too; the next look is at that token.
             if stop and done < total:
                 self._keep(tokens[: read + done], state)
-                raise _Abandoned
+                raise Abandoned
 
         return look
-
-
-class _Answer:
-    """Makes text of an answer's tokens, and knows when it is over."""
-
-    def __init__(
-        self, detokenizer: Detokenizer, answer: LocalAnswer, plan: GenerationPlan, ends: frozenset[int], emit: Emit
-    ) -> None:
-        self._detokenizer = detokenizer
-        self._stops = StopStrings(plan.stop)
-        self._answer = answer
-        self._min_tokens = plan.min_new_tokens
-        self._ends = ends
-        self._emit = emit
-        self._count = 0
-        self.reason = FinishReason.LENGTH
-
-    def take(self, token: int) -> bool:
-        """Hand over what a token completes; False where nothing may follow."""
-        self._count += 1
-        if token in self._ends:
-            self.reason = FinishReason.STOP
-            return False
-        text = self._detokenizer.feed(token)
-        # A stop string does not count before the least number of tokens, as an end token does not.
-        text = self._stops.feed(text) if self._count > self._min_tokens else text
-        if self._stops.hit:
-            self.reason = FinishReason.STOP
-        wanted = all(self._emit(event) for event in self._answer.feed(text))
-        return wanted and not self._stops.hit
-
-    def finish(self) -> None:
-        """Hand over what was held back."""
-        rest = self._stops.feed(self._detokenizer.finish()) + self._stops.finish()
-        for event in (*self._answer.feed(rest), *self._answer.finish()):
-            self._emit(event)
 
 
 def _device(name: str) -> Any:

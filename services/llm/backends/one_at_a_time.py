@@ -5,13 +5,14 @@ attention cannot be replaced.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from services.common.model_thread import Stop
+from services.llm.backends.answer_tokens import PREFILL_CHUNK, Abandoned, AnswerTokens, Emit, room_for_answer
 from services.llm.backends.causal_lm import LoadedModel
 from services.llm.backends.chat_template import Prompt
 from services.llm.backends.detokenizer import Detokenizer
@@ -19,25 +20,14 @@ from services.llm.backends.generation_options import GenerationPlan
 from services.llm.backends.local_answer import LocalAnswer
 from services.llm.backends.penalties import RepetitionPenalties
 from services.llm.backends.quantization import quantize
-from services.llm.backends.stop_strings import StopStrings
-from services.llm.domain import BackendEvent, Finished, FinishReason, GenerationRequest, Usage
+from services.llm.domain import Finished, GenerationRequest, Usage
 from services.llm.tools.calls import callable_tools
-
-Emit = Callable[[BackendEvent], bool]
-"""Hands an event over; False where nobody wants more."""
-
-_PREFILL_CHUNK = 512
-"""Tokens of a prompt between two looks at whether anybody still wants the answer."""
-
-
-class _Abandoned(Exception):
-    """Nobody wants the answer any more."""
 
 
 class OneAtATime:
     """Generates with the library's own `generate`, on the thread that loaded the model."""
 
-    prefill_chunk: int | None = _PREFILL_CHUNK
+    prefill_chunk: int | None = PREFILL_CHUNK
     """Tokens that a long prompt is read in at a time; None: all at once."""
 
     def __init__(self, loaded: LoadedModel, quantization: str) -> None:
@@ -56,16 +46,14 @@ class OneAtATime:
         prompt = self._prompt(request)
         inputs = self._inputs(prompt.text, request)
         tokens = int(inputs["input_ids"].shape[-1])
-        limit = self._loaded.room_for_answer(tokens, plan.max_new_tokens)
+        limit = room_for_answer(self._loaded.context_length, tokens, plan.max_new_tokens)
         tools = callable_tools(request.tools, request.tool_choice)
         answer = LocalAnswer(self._loaded.template.tool_format, tools, prompt.begun)
-        sink = _Sink(
-            self._detokenizer(), StopStrings(plan.stop), answer, self._loaded.ends, plan.min_new_tokens, stop, emit
-        )
+        sink = _Sink(AnswerTokens(self._detokenizer(), answer, plan, self._loaded.ends), stop, emit)
 
         def look(*_: object) -> None:
             if stop:
-                raise _Abandoned
+                raise Abandoned
 
         torch.manual_seed(secrets.randbits(63) if plan.seed is None else plan.seed)
         hook = self._model.register_forward_pre_hook(look)
@@ -77,13 +65,13 @@ class OneAtATime:
                     stopping_criteria=StoppingCriteriaList([sink]),
                     logits_processor=_processors(plan, tokens),
                 )
-        except _Abandoned:
+        except Abandoned:
             return
         finally:
             hook.remove()
         if not stop:
-            sink.finish()
-            emit(Finished(sink.reason, Usage(tokens, sink.count)))
+            for event in (*sink.answer.finish(), Finished(sink.answer.reason, Usage(tokens, sink.answer.count))):
+                emit(event)
 
     def _prompt(self, request: GenerationRequest) -> Prompt:
         return self._loaded.template.render(request.messages, request.tools, request.tool_choice)
@@ -115,54 +103,20 @@ class OneAtATime:
 
 
 class _Sink(StoppingCriteria):
-    """Sees each new token once: makes text of it, hands it over, and says whether the answer is over."""
+    """Sees each new token once: hands over what it gives, and says whether the answer is over."""
 
-    def __init__(
-        self,
-        detokenizer: Detokenizer,
-        stops: StopStrings,
-        answer: LocalAnswer,
-        ends: frozenset[int],
-        min_tokens: int,
-        stop: Stop,
-        emit: Emit,
-    ) -> None:
-        self._detokenizer = detokenizer
-        self._stops = stops
-        self._answer = answer
-        self._ends = ends
-        self._min_tokens = min_tokens
+    def __init__(self, answer: AnswerTokens, stop: Stop, emit: Emit) -> None:
+        self.answer = answer
         self._stop = stop
         self._emit = emit
-        self.count = 0
-        self.reason = FinishReason.LENGTH
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        over = self._take(int(input_ids[0, -1]))
+        over = bool(self._stop) or not self._take(int(input_ids[0, -1]))
         return torch.full((input_ids.shape[0],), over, device=input_ids.device, dtype=torch.bool)
 
-    def finish(self) -> None:
-        """Hand over what was held back."""
-        rest = self._stops.feed(self._detokenizer.finish()) + self._stops.finish()
-        for event in (*self._answer.feed(rest), *self._answer.finish()):
-            self._emit(event)
-
     def _take(self, token: int) -> bool:
-        if self._stop:
-            return True
-        self.count += 1
-        if token in self._ends:
-            self.reason = FinishReason.STOP
-            return True
-        text = self._detokenizer.feed(token)
-        if not text:
-            return False
-        # A stop string does not count before the least number of tokens, as an end token does not.
-        text = self._stops.feed(text) if self.count > self._min_tokens else text
-        if self._stops.hit:
-            self.reason = FinishReason.STOP
-        wanted = all(self._emit(event) for event in self._answer.feed(text))
-        return not wanted or self._stops.hit
+        wanted = all(self._emit(event) for event in self.answer.take(token))
+        return wanted and not self.answer.over
 
 
 def _processors(plan: GenerationPlan, prompt_length: int) -> LogitsProcessorList:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from services.common.errors import ParleyError, StartupError
+from services.common.errors import ParleyError, StartupError, first_line
 from services.common.model_thread import ModelThread, Stop
 from services.llm.backends.base import Backend, Capabilities, RoleNames
 from services.llm.backends.generation_options import GenerationPlan, check_flags, plan
@@ -41,13 +41,7 @@ class TransformersBackend(Backend):
         self._single: OneAtATime | None = None
         self._warm_up = _WARM_UP
         self._capabilities = Capabilities(settings.model, "transformers", in_process=True)
-        self._defaults: dict[str, Any] = {
-            **settings.generation_options,
-            "max_new_tokens": settings.llm_gen_max_new_tokens,
-            "min_new_tokens": settings.llm_gen_min_new_tokens,
-            "temperature": settings.llm_gen_temperature,
-            "do_sample": settings.llm_gen_do_sample,
-        }
+        self._defaults = settings.generation_defaults
 
     @property
     def capabilities(self) -> Capabilities:
@@ -91,8 +85,8 @@ class TransformersBackend(Backend):
             raise
         except Exception as error:
             log.debug("loading failed", exc_info=True)
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise StartupError(f"--model_name {settings.model_reference}: cannot load the model: {reason}") from error
+            message = f"--model_name {settings.model_reference}: cannot load the model: {first_line(error)}"
+            raise StartupError(message) from error
 
     async def _load(self, options: tuple[Any, ...]) -> None:
         settings = self._settings

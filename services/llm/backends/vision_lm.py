@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from services.common.errors import InvalidArgumentError, StartupError
+from services.common.errors import InvalidArgumentError, StartupError, first_line
 from services.llm.backends.causal_lm import LoadedModel, ModelOptions, prepare, put_together
 from services.llm.backends.chat_template import ChatTemplate, Prompt
 from services.llm.backends.one_at_a_time import OneAtATime
@@ -72,9 +72,10 @@ def _processor(options: ModelOptions, files: dict[str, Any]) -> Any:
         # Some processors, such as Qwen-VL's, raise something puzzling where this package of torch's is missing.
         if importlib.util.find_spec("torchvision") is not None:
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         hint = f"many need torchvision, which is not installed; take the version for torch {torch.__version__}"
-        raise StartupError(f"--model_name: cannot load the model's image processor ({hint}): {reason}") from error
+        raise StartupError(
+            f"--model_name: cannot load the model's image processor ({hint}): {first_line(error)}"
+        ) from error
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise StartupError("--llm_is_vlm: the model sees no images; leave the flag out, or choose another model")
     return processor

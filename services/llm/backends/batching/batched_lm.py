@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from services.common.errors import ContextLengthError
+from services.llm.backends.answer_tokens import AnswerTokens, room_for_answer
 from services.llm.backends.batching.engine import Engine
 from services.llm.backends.batching.packed import PackedModel
 from services.llm.backends.batching.prefixes import shared_length
@@ -26,12 +27,10 @@ from services.llm.backends.causal_lm import LoadedModel
 from services.llm.backends.detokenizer import Detokenizer
 from services.llm.backends.generation_options import GenerationPlan
 from services.llm.backends.local_answer import LocalAnswer
-from services.llm.backends.stop_strings import StopStrings
 from services.llm.domain import (
     Admitted,
     BackendEvent,
     Finished,
-    FinishReason,
     GenerationRequest,
     Message,
     Role,
@@ -94,7 +93,7 @@ class BatchedLanguageModel:
             keep=options.cache_bytes != 0,
             flush=self._courier.deliver,
         )
-        self._prompts = PromptTokens(self._cut, _control_tokens(loaded.tokenizer))
+        self._prompts = PromptTokens(self._cut, loaded.template.control_tokens)
         self._text = ThreadPoolExecutor(1, "llm-text")
         torch.manual_seed(secrets.randbits(63))
         self._engine.start()
@@ -126,9 +125,9 @@ class BatchedLanguageModel:
         sequence, prompt, begun = await loop.run_in_executor(self._text, self._prepare, request, plan, stream)
         context = sequence.prompt_length
         tools = callable_tools(request.tools, request.tool_choice)
-        answer = LocalAnswer(loaded.template.tool_format, tools, begun)
-        detokenizer, stops = Detokenizer(loaded.template.decode), StopStrings(plan.stop)
-        count, reused, reason = 0, 0, FinishReason.LENGTH
+        sorted_out = LocalAnswer(loaded.template.tool_format, tools, begun)
+        answer = AnswerTokens(Detokenizer(loaded.template.decode), sorted_out, plan, loaded.ends)
+        reused = 0
         async with aclosing(run(self._engine, sequence, stream)) as steps:
             async for events in steps:
                 for event in events:
@@ -136,28 +135,19 @@ class BatchedLanguageModel:
                         reused = event.reused
                         yield Admitted(event.waited_s)
                     elif isinstance(event, Token):
-                        count += 1
-                        if event.id in loaded.ends:
-                            reason = FinishReason.STOP
-                            continue
-                        text = detokenizer.feed(event.id)
-                        # A stop string does not count before the least number of tokens, as an end token does not.
-                        text = stops.feed(text) if text and count > plan.min_new_tokens else text
-                        for part in answer.feed(text) if text else ():
+                        for part in answer.take(event.id):
                             yield part
-                        if stops.hit:
-                            reason = FinishReason.STOP
+                        if answer.over:
                             break
-                if stops.hit:
+                if answer.over:
                     break
-        rest = stops.feed(detokenizer.finish()) + stops.finish()
-        for part in (*answer.feed(rest), *answer.finish()):
+        for part in answer.finish():
             yield part
-        tokens = sequence.tokens[: context + count]
+        tokens = sequence.tokens[: context + answer.count]
         if tokens[-1] in loaded.ends:
             tokens.pop()
         self._text.submit(self._remember, prompt, tokens, context)
-        yield Finished(reason, Usage(context, count, reused))
+        yield Finished(answer.reason, Usage(context, answer.count, reused))
 
     async def prefill(self, request: GenerationRequest) -> int:
         """Compute the keys and values of a context up to where the user's words are not known; returns its tokens."""
@@ -185,7 +175,7 @@ class BatchedLanguageModel:
         loaded = self._loaded
         prompt = loaded.template.render(request.messages, request.tools, request.tool_choice)
         tokens = self._prompts.tokens(prompt.text)
-        limit = loaded.room_for_answer(len(tokens), plan.max_new_tokens)
+        limit = room_for_answer(loaded.context_length, len(tokens), plan.max_new_tokens)
         room = self._engine.capacity - len(tokens)
         if room < 1:
             message = f"the context has {len(tokens)} tokens, the server has room for {self._engine.capacity}"
@@ -237,7 +227,3 @@ def _capacity(model: PackedModel, context_length: int, cache_bytes: int | None) 
         free = torch.cuda.mem_get_info(model.device)[0] if model.device.startswith("cuda") else 0
         return max(DEFAULT_TOKENS if not free else min(DEFAULT_TOKENS, int(free * 0.9) // each), free // 4 // each)
     return max(cache_bytes // each, least)
-
-
-def _control_tokens(tokenizer: Any) -> list[str]:
-    return [str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special]
