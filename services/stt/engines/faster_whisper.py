@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from services.common.audio import Samples
-from services.common.errors import StartupError
+from services.common.errors import StartupError, first_line
 from services.common.model_thread import ModelThread, Stop
 from services.stt import weights
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
@@ -149,8 +149,8 @@ def _load(location: weights.Location, settings: SttSettings) -> "WhisperDecoder"
             local_files_only=Path(location.source).is_dir(),
         )
     except Exception as error:  # hub, file format, device: whatever it is, the operator wants one line
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StartupError(f"cannot load the speech model {location.label} on {device}: {reason}") from error
+        message = f"cannot load the speech model {location.label} on {device}: {first_line(error)}"
+        raise StartupError(message) from error
     decoder = WhisperDecoder(model)
     noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE_HZ).astype(np.float32)
     language = "en" if "en" in decoder.languages else None

@@ -58,13 +58,10 @@ class OpenAiEngine(Engine):
         self._silero: SileroModel | None = None
 
     async def load(self) -> None:
-        try:
-            import openai
-        except ImportError as error:
-            message = f"--stt openai-api needs the extra stt-openai-api: {error.name} is not installed"
-            raise StartupError(message) from None
         settings = self._settings
         try:
+            import openai
+
             self._silero = await asyncio.to_thread(SileroModel)
         except ImportError as error:
             message = f"--stt openai-api needs the extra stt-openai-api: {error.name} is not installed"

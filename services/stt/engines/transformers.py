@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.common.audio import Samples
-from services.common.errors import StartupError
+from services.common.errors import StartupError, first_line
 from services.common.model_thread import ModelThread, Stop
 from services.stt import weights
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
@@ -127,6 +127,6 @@ def _load(location: weights.Location, settings: SttSettings) -> "Decoder":
     except StartupError:
         raise
     except Exception as error:  # hub, file format, device: whatever it is, the operator wants one line
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StartupError(f"cannot load the speech model {location.label} on {device}: {reason}") from error
+        message = f"cannot load the speech model {location.label} on {device}: {first_line(error)}"
+        raise StartupError(message) from error
     return decoder

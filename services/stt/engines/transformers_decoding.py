@@ -101,25 +101,28 @@ class Seq2SeqDecoder(Decoder):
     """Moonshine and others that write text from sound."""
 
     def _recognize(self, samples: Samples, request: RecognitionRequest, quick: bool, stop: Stop) -> Heard:
-        inputs = self._inputs(samples)
-        limit = _TOKENS_BASE + _TOKENS_PER_SECOND * len(samples) // SAMPLE_RATE_HZ
         language = request.language or self.languages[0]
-        decoding = self._generate(inputs, limit, stop, beams=1)
+        return *self._write(self._inputs(samples), samples, quick, stop), language
+
+    def _write(
+        self, inputs: dict[str, Any], samples: Samples, quick: bool, stop: Stop, no_speech: float = 0.0, **options: Any
+    ) -> tuple[str, float | None]:
+        """The text, with a second try for one that repeats itself, and its confidence."""
+        limit = _TOKENS_BASE + _TOKENS_PER_SECOND * len(samples) // SAMPLE_RATE_HZ
+        decoding = self._generate(inputs, limit, stop, no_speech, num_beams=1, **options)
         verdict = judge(decoding, is_retry=quick)
         if verdict is Verdict.RETRY and not stop:
-            decoding = self._generate(inputs, limit, stop, beams=_RETRY_BEAMS)
+            decoding = self._generate(inputs, limit, stop, no_speech, num_beams=_RETRY_BEAMS, **options)
             verdict = judge(decoding, is_retry=True)
         if verdict is Verdict.DROP:
-            return "", None, language
-        return decoding.text, min(1.0, math.exp(decoding.mean_log_probability)), language
+            return "", None
+        return decoding.text, min(1.0, math.exp(decoding.mean_log_probability))
 
-    def _generate(self, inputs: dict[str, Any], limit: int, stop: Stop, *, beams: int, **options: Any) -> Decoding:
-        no_speech = options.pop("no_speech", 0.0)
+    def _generate(self, inputs: dict[str, Any], limit: int, stop: Stop, no_speech: float, **options: Any) -> Decoding:
         output = self._model.generate(
             **inputs,
             **options,
             max_new_tokens=limit,
-            num_beams=beams,
             do_sample=False,
             stopping_criteria=StoppingCriteriaList([_StopWhenTold(stop)]),
             return_dict_in_generate=True,
@@ -151,21 +154,10 @@ class WhisperDecoder(Seq2SeqDecoder):
         first = self._first_probabilities(encoded)
         no_speech = 0.0 if self._no_speech_token is None else float(first[self._no_speech_token])
         language = request.language or self._likeliest_language(first)
-        options: dict[str, Any] = {"no_speech": no_speech}
-        if self._language_tokens:
-            options |= {"language": language, "task": "transcribe"}
+        options: dict[str, Any] = {"language": language, "task": "transcribe"} if self._language_tokens else {}
         if request.hints:
             options["prompt_ids"] = self._prompt(request.hints)
-        limit = _TOKENS_BASE + _TOKENS_PER_SECOND * len(samples) // SAMPLE_RATE_HZ
-        inputs = {"encoder_outputs": encoded}
-        decoding = self._generate(inputs, limit, stop, beams=1, **options)
-        verdict = judge(decoding, is_retry=quick)
-        if verdict is Verdict.RETRY and not stop:
-            decoding = self._generate(inputs, limit, stop, beams=_RETRY_BEAMS, **options)
-            verdict = judge(decoding, is_retry=True)
-        if verdict is Verdict.DROP:
-            return "", None, language
-        return decoding.text, min(1.0, math.exp(decoding.mean_log_probability)), language
+        return *self._write({"encoder_outputs": encoded}, samples, quick, stop, no_speech, **options), language
 
     def _first_probabilities(self, encoded: Any) -> Any:
         """Of all tokens in the first place, where Whisper says the language, or that there is no speech."""
