@@ -3,7 +3,6 @@
 With `--check` nothing is written: it exits 1 where the committed page differs from what the settings say.
 """
 
-import argparse
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -67,15 +66,7 @@ def _plain(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def main() -> None:
-    """Write the page, or compare with `--check`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    if not parser.parse_args().check:
-        PAGE.write_text(page(), "utf-8")
-    elif PAGE.read_text("utf-8") != page():
-        sys.exit("docs/flags.md is not what the settings say: run make flags")
-
-
 if __name__ == "__main__":
-    main()
+    from tools.generated_page import write_or_check
+
+    write_or_check(__doc__, PAGE, page, "docs/flags.md is not what the settings say: run make flags")

@@ -3,7 +3,6 @@
 With `--check` nothing is written: it exits 1 where the committed page differs from what the code says.
 """
 
-import argparse
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -99,15 +98,7 @@ def _table(registry: Recorder) -> str:
     return "\n".join((*rows, ""))
 
 
-def main() -> None:
-    """Write the page, or compare with `--check`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    if not parser.parse_args().check:
-        PAGE.write_text(page(), "utf-8")
-    elif PAGE.read_text("utf-8") != page():
-        sys.exit("docs/metrics.md is not what the code says: run make metrics")
-
-
 if __name__ == "__main__":
-    main()
+    from tools.generated_page import write_or_check
+
+    write_or_check(__doc__, PAGE, page, "docs/metrics.md is not what the code says: run make metrics")
