@@ -18,13 +18,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+from parley.common.v1 import chat_pb2
 from parley.llm.v1 import llm_service_pb2
 
 from benchmarks.report import milliseconds, save, show
 from tests.support.llm_client import LlmClient, client_of, user
 from tests.support.redis_server import RedisServer, missing, redis_server
-from tests.support.servers import running
+from tests.support.servers import RunningServer, running
 
 WINDOW = 30
 ANSWER = (
@@ -44,18 +44,16 @@ class Row:
 
     name: str
     client: LlmClient
-    metrics_port: int
+    server: RunningServer
     ident: str = ""
     first: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
     most_user_turns: int = 0
 
 
-async def take(row: Row, number: int) -> None:
+async def take(row: Row, question: str, sampling: chat_pb2.SamplingOptions | None = None) -> None:
     """One turn, timed."""
-    request = llm_service_pb2.GenerateRequest(
-        conversation_id=row.ident, messages=[user(QUESTION.format(number))], enable_speech_segments=False
-    )
+    request = llm_service_pb2.GenerateRequest(conversation_id=row.ident, messages=[user(question)], sampling=sampling)
     begun = time.monotonic()
     first = 0.0
     async for event in row.client.models.Generate(request):
@@ -67,14 +65,8 @@ async def take(row: Row, number: int) -> None:
 
 async def counted(row: Row, *names: str) -> int:
     """The sum of the counters of a server whose lines begin so."""
-    async with httpx.AsyncClient() as client:
-        text = (await client.get(f"http://127.0.0.1:{row.metrics_port}/metrics")).text
+    text = await row.server.metrics_page()
     return sum(int(float(line.split()[-1])) for line in text.splitlines() if line.startswith(names))
-
-
-def port_in(logs: list[dict[str, object]]) -> int:
-    """Where a server serves its metrics."""
-    return next(int(str(entry["metrics_port"])) for entry in logs if "metrics_port" in entry)
 
 
 async def main() -> None:
@@ -100,13 +92,13 @@ async def main() -> None:
                 flags = (*flags, "--conversation_store", redis.address)
             server = await stack.enter_async_context(running("llm", *FLAGS, *flags))
             client = await stack.enter_async_context(client_of(server.address))
-            rows.append(Row(name, client, port_in(server.logs)))
+            rows.append(Row(name, client, server))
         for row in rows:
             row.ident = await row.client.create()
         for block in blocks(args.turns):
             for row in rows:
                 for number in block:
-                    await take(row, number)
+                    await take(row, QUESTION.format(number))
                     await asyncio.sleep(args.pause_ms / 1000)
                 known = await row.client.get(row.ident)
                 row.most_user_turns = max(row.most_user_turns, len(known.messages) // 2)

@@ -11,20 +11,18 @@ the same turns go, and both see prompts of the same length: what differs is the 
 
 import argparse
 import asyncio
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from parley.common.v1 import chat_pb2
-from parley.llm.v1 import llm_service_pb2
 
-from benchmarks.compaction import Row, counted, port_in, spread
+from benchmarks.compaction import Row, counted, spread, take
 from benchmarks.report import save, show
-from tests.support.llm_client import client_of, user
+from tests.support.llm_client import client_of
 from tests.support.servers import running
 
 WINDOW = 4
-TOKENS = 12
+SAMPLING = chat_pb2.SamplingOptions(max_output_tokens=12)
 FLAGS = (
     *("--llm_backend", "transformers", "--model_name", "package:smollm2-135m-instruct", "--llm_device", "cpu"),
     *("--llm_quantization", "int8", "--llm_threads", "1", "--chat_size", str(WINDOW), "--metrics_port", "0"),
@@ -45,28 +43,12 @@ class Figures:
     gave_way: int = 0
 
 
-async def take(row: Row, number: int) -> None:
-    """One turn, timed."""
-    request = llm_service_pb2.GenerateRequest(
-        conversation_id=row.ident,
-        messages=[user(QUESTION.format(number))],
-        sampling=chat_pb2.SamplingOptions(max_output_tokens=TOKENS),
-    )
-    begun = time.monotonic()
-    first = 0.0
-    async for event in row.client.models.Generate(request):
-        if not first and event.HasField("text_delta"):
-            first = time.monotonic() - begun
-    row.first.append(first)
-    row.whole.append(time.monotonic() - begun)
-
-
 async def block(row: Figures, flags: tuple[str, ...], turns: int, pause_s: float) -> None:
     """A server of its own, and a conversation on it."""
     async with running("llm", *FLAGS, *flags) as server, client_of(server.address) as client:
-        known = Row(row.name, client, port_in(server.logs), await client.create())
+        known = Row(row.name, client, server, await client.create())
         for number in range(turns):
-            await take(known, number)
+            await take(known, QUESTION.format(number), SAMPLING)
             await asyncio.sleep(pause_s)
         row.first += known.first[WINDOW:]
         row.whole += known.whole[WINDOW:]

@@ -11,7 +11,6 @@ speech. What speculation wastes is what the model wrote for answers that nobody 
 import argparse
 import asyncio
 import contextlib
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +72,9 @@ class Speaker:
             for stage in STAGES:
                 self.stages_s[stage].append(seconds(getattr(timings, stage)))
 
-    def speculation(self) -> dict[str, float]:
+    async def speculation(self) -> dict[str, float]:
         """What became of the answers begun at a pause, and what was written in vain."""
-        port = next(entry["metrics_port"] for entry in self._server.logs if entry["message"] == "listening")
-        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        text = await self._server.metrics_page()
         values = {
             (sample.name, sample.labels.get("outcome", "")): sample.value
             for family in text_string_to_metric_families(text)
@@ -136,7 +134,7 @@ async def main() -> None:
             }
             result["figures_ms"][f"speculation {name}"] = figures
             rows += [[f"{name}: {figure}", *spans.values()] for figure, spans in figures.items()]
-        result["speculation"] = speakers["on"].speculation()
+        result["speculation"] = await speakers["on"].speculation()
         medians = [milliseconds(speakers[name].first_audio_s)["median"] for name in ("on", "off")]
         result["ratio"] = round(medians[0] / medians[1], 2)
     show(f"Voice to voice by speculation, ms, {args.turns} turns each", ["", "median", "p90", "min", "max"], rows)

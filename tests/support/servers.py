@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,12 @@ class RunningServer:
     def pid(self) -> int:
         """The process id."""
         return self.process.pid
+
+    async def metrics_page(self) -> str:
+        """What Prometheus reads of it; it was started with `--metrics_port=0`."""
+        port = next(entry["metrics_port"] for entry in self.logs if "metrics_port" in entry)
+        page = f"http://127.0.0.1:{port}/metrics"
+        return await asyncio.to_thread(lambda: urllib.request.urlopen(page, timeout=10).read().decode())
 
     async def kill(self) -> None:
         """End it at once, as a crash would."""

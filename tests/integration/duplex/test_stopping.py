@@ -1,8 +1,5 @@
 """What a barge-in stops, as the servers' own metrics tell it: the four real programs on fakes."""
 
-import asyncio
-import urllib.request
-
 from parley.agent.v1 import agent_service_pb2 as pb
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,13 +12,7 @@ METRICS = "--metrics_port=0"
 
 
 async def metric(server: RunningServer, name: str, **labels: str) -> float:
-    port = next(entry["metrics_port"] for entry in server.logs if entry["message"] == "listening")
-
-    def read() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
-            return str(page.read().decode())
-
-    text = await asyncio.to_thread(read)
+    text = await server.metrics_page()
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)

@@ -2,26 +2,16 @@
 
 import asyncio
 import shutil
-import urllib.request
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.metrics import STAGES
-from tests.support.servers import RunningServer
 from tests.support.stack import conversation, fake_stack
 
 PROMTOOL = shutil.which("promtool")
 ON = ("--metrics_port=0",)
 QUESTION = "a question that nobody else asks"
-
-
-async def read(server: RunningServer) -> str:
-    """Its page."""
-    port = next(entry["metrics_port"] for entry in server.logs if "metrics_port" in entry)
-    return await asyncio.to_thread(
-        lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
-    )
 
 
 def values(page: str) -> dict[tuple[str, str], float]:
@@ -51,7 +41,9 @@ async def test_a_conversation_leaves_its_times_in_every_program() -> None:
             await client.commit()
             await client.until("response_done")
             await client.rest()
-        pages = dict(zip(servers, await asyncio.gather(*map(read, servers.values())), strict=True))
+        pages = dict(
+            zip(servers, await asyncio.gather(*(server.metrics_page() for server in servers.values())), strict=True)
+        )
 
     found = {name: values(page) for name, page in pages.items()}
     turns = found["orchestrator"]
