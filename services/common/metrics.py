@@ -78,10 +78,10 @@ class ServerMetrics:
 
     def call_ended(self, method: str, code: str, seconds: float) -> None:
         """A call ended with a status code's name after so many seconds."""
-        self._running.labels(method).dec()
         self._calls.labels(method, code).observe(seconds)
         if code == "RESOURCE_EXHAUSTED":
             self._refused.labels(method).inc()
+        self._running.labels(method).dec()  # last: whoever reads that it runs no more finds it counted
 
     def loop_lag(self, seconds: float) -> None:
         """The event loop woke up so many seconds late."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from parley.agent.v1 import agent_service_pb2 as pb
@@ -43,15 +43,24 @@ async def spoken_turn(client: Conversation) -> int:
     return int(getattr(ended, "status", pb.RESPONSE_STATUS_FAILED))
 
 
+async def all_used(address: str, pair: list[RunningServer], ask: Callable[[Conversation], Awaitable[int]]) -> None:
+    """Ask in sessions of their own until every replica has served a call: from then on calls take turns over them."""
+    served = "parley_rpc_server_duration_seconds_count"
+    while not all([served in await replica.metrics_page() for replica in pair]):
+        async with conversation(address) as probe:
+            await ask(probe)
+
+
 @pytest.mark.parametrize("name", ["tts", "stt", pytest.param("llm", marks=needs_redis)])
 async def test_a_killed_replica_ends_no_session_and_costs_a_turn_at_most(name: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        flags: tuple[str, ...] = ()
+        flags: tuple[str, ...] = ("--metrics_port=0",)
         if name == "llm":  # replicas of it share their conversations
             redis = await stack.enter_async_context(redis_server())
-            flags = (f"--conversation_store={redis.address}", "--fake_token_ms=20")
+            flags += (f"--conversation_store={redis.address}", "--fake_token_ms=20")
         address, pair = await stack.enter_async_context(replicated(name, *flags))
         ask = spoken_turn if name == "stt" else turn
+        await all_used(address, pair, ask)
         clients = [await stack.enter_async_context(conversation(address)) for _ in range(SESSIONS)]
         assert set(await asyncio.gather(*map(ask, clients))) == {pb.RESPONSE_STATUS_COMPLETED}
         running_turns = [asyncio.create_task(ask(client)) for client in clients]
