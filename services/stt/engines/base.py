@@ -1,11 +1,12 @@
 """What an STT engine is."""
 
+import asyncio
 from abc import ABC, abstractmethod
 
 from services.common.audio import Samples
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
 from services.stt.timebase import SAMPLE_RATE_HZ
-from services.stt.vad import VoiceDetector
+from services.stt.vad import SileroModel, VoiceDetector
 
 AFTER_ALL_FINALS = 1_000
 
@@ -55,3 +56,17 @@ class Engine(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Let go of the models, once the work in progress is done."""
+
+
+class ListeningEngine(Engine):
+    """One that finds speech with Silero's detector."""
+
+    _silero: SileroModel | None = None
+
+    async def _load_detector(self) -> None:
+        self._silero = await asyncio.to_thread(SileroModel)
+
+    def new_detector(self) -> VoiceDetector:
+        if self._silero is None:
+            raise RuntimeError("the engine is not loaded")
+        return self._silero.new_detector()

@@ -17,10 +17,9 @@ from services.common.errors import StartupError, first_line
 from services.common.model_thread import ModelThread, Stop
 from services.stt import weights
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
-from services.stt.engines.base import Engine, priority_of
+from services.stt.engines.base import ListeningEngine, priority_of
 from services.stt.settings import SttSettings
 from services.stt.timebase import SAMPLE_RATE_HZ
-from services.stt.vad import SileroModel, VoiceDetector
 
 if TYPE_CHECKING:
     from services.stt.engines.whisper_decoding import WhisperDecoder
@@ -43,7 +42,7 @@ class _Model:
         return self.decoder.languages
 
 
-class FasterWhisperEngine(Engine):
+class FasterWhisperEngine(ListeningEngine):
     """Args:
     settings: which models, on what device, how precise.
     """
@@ -52,7 +51,6 @@ class FasterWhisperEngine(Engine):
         self._settings = settings
         self._models: list[_Model] = []
         self._threads: list[ModelThread] = []
-        self._silero: SileroModel | None = None
 
     async def load(self) -> None:
         try:
@@ -66,7 +64,7 @@ class FasterWhisperEngine(Engine):
         names = [settings.model_reference]
         if settings.stt_interim_model_name not in ("", settings.model_reference):
             names.append(settings.stt_interim_model_name)
-        self._silero = await asyncio.to_thread(SileroModel)
+        await self._load_detector()
         for role, name in zip(("final", "interim"), names, strict=False):
             thread = ModelThread(f"stt-{role}")
             self._threads.append(thread)
@@ -78,11 +76,6 @@ class FasterWhisperEngine(Engine):
     def info(self) -> ModelInfo:
         final = self._models[0]
         return ModelInfo(final.name, "faster-whisper", final.languages, supports_word_timings=True)
-
-    def new_detector(self) -> VoiceDetector:
-        if self._silero is None:
-            raise RuntimeError("the engine is not loaded")
-        return self._silero.new_detector()
 
     async def recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
         model = self._models[0]

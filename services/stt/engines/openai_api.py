@@ -4,7 +4,6 @@ Speech is still found here; what is sent is one utterance at a time, as a WAV fi
 tells any (`verbose_json`), pass through the same guards as the local models'.
 """
 
-import asyncio
 import io
 import os
 import time
@@ -27,11 +26,10 @@ from services.common.errors import (
 )
 from services.stt import languages
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest, Word
-from services.stt.engines.base import Engine
+from services.stt.engines.base import ListeningEngine
 from services.stt.guards import Decoding, Verdict, judge
 from services.stt.settings import SttSettings
 from services.stt.timebase import SAMPLE_RATE_HZ
-from services.stt.vad import SileroModel, VoiceDetector
 
 if TYPE_CHECKING:
     import openai
@@ -45,7 +43,7 @@ _FORMAT = AudioFormat(Encoding.PCM_S16LE, SAMPLE_RATE_HZ)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-class OpenAiEngine(Engine):
+class OpenAiEngine(ListeningEngine):
     """Args:
     settings: where the API is, the key, the model.
     """
@@ -55,14 +53,13 @@ class OpenAiEngine(Engine):
         self._model = settings.model_reference
         self._tells_more = not self._model.startswith(_PLAIN_MODELS)
         self._client: openai.AsyncOpenAI | None = None
-        self._silero: SileroModel | None = None
 
     async def load(self) -> None:
         settings = self._settings
         try:
             import openai
 
-            self._silero = await asyncio.to_thread(SileroModel)
+            await self._load_detector()
         except ImportError as error:
             message = f"--stt openai-api needs the extra stt-openai-api: {error.name} is not installed"
             raise StartupError(message) from None
@@ -90,11 +87,6 @@ class OpenAiEngine(Engine):
             supports_word_timings=self._tells_more,
             supports_interim_results=self._settings.stt_api_interim,
         )
-
-    def new_detector(self) -> VoiceDetector:
-        if self._silero is None:
-            raise RuntimeError("the engine is not loaded")
-        return self._silero.new_detector()
 
     async def recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
         import openai

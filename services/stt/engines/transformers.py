@@ -16,10 +16,9 @@ from services.common.errors import StartupError, first_line
 from services.common.model_thread import ModelThread, Stop
 from services.stt import weights
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
-from services.stt.engines.base import Engine, priority_of
+from services.stt.engines.base import ListeningEngine, priority_of
 from services.stt.settings import SttSettings
 from services.stt.timebase import SAMPLE_RATE_HZ
-from services.stt.vad import SileroModel, VoiceDetector
 
 if TYPE_CHECKING:
     from services.stt.engines.transformers_decoding import Decoder
@@ -28,7 +27,7 @@ NAME = "transformers"
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
-class TransformersEngine(Engine):
+class TransformersEngine(ListeningEngine):
     """Args:
     settings: which model, on what device, how precise.
     """
@@ -38,7 +37,6 @@ class TransformersEngine(Engine):
         self._thread = ModelThread("stt")
         self._decoder: Decoder | None = None
         self._label = ""
-        self._silero: SileroModel | None = None
 
     async def load(self) -> None:
         settings = self._settings
@@ -46,7 +44,7 @@ class TransformersEngine(Engine):
             known = ", ".join(_DTYPES)
             raise StartupError(f"--stt_compute_type {settings.stt_compute_type}: --stt transformers knows {known}")
         try:
-            self._silero = await asyncio.to_thread(SileroModel)
+            await self._load_detector()
             location = await asyncio.to_thread(
                 weights.locate_transformers, settings.model_reference, settings.cache_dir
             )
@@ -59,11 +57,6 @@ class TransformersEngine(Engine):
     @property
     def info(self) -> ModelInfo:
         return ModelInfo(self._label, NAME, self._loaded.languages, supports_word_timings=False)
-
-    def new_detector(self) -> VoiceDetector:
-        if self._silero is None:
-            raise RuntimeError("the engine is not loaded")
-        return self._silero.new_detector()
 
     async def recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
         stop = Stop()

@@ -15,7 +15,7 @@ from services.common.errors import StartupError
 from services.common.settings import load
 from services.stt import weights
 from services.stt.domain import Recognition, RecognitionRequest
-from services.stt.engines import faster_whisper
+from services.stt.engines import base, faster_whisper
 from services.stt.engines.faster_whisper import FasterWhisperEngine
 from services.stt.settings import SttSettings
 
@@ -58,7 +58,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *argv: str) -> tuple[FasterWhisper
     }
     monkeypatch.setattr(weights, "locate", lambda name, _: weights.Location(name, name))
     monkeypatch.setattr(faster_whisper, "_load", lambda location, _: decoders[location.label])
-    monkeypatch.setattr(faster_whisper, "SileroModel", lambda: None)
+    monkeypatch.setattr(base, "SileroModel", lambda: None)
     settings = load(SttSettings, "parley-stt", ["--stt_model_name", "careful", *argv])
     return FasterWhisperEngine(settings), decoders
 
