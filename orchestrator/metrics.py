@@ -8,35 +8,9 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from orchestrator.domain import ResponseStatus, TurnTimings
 from services.common.metrics import SECONDS_BUCKETS
+from services.common.turn_stages import STAGES, stage_seconds
 
 _SESSION_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0)
-
-STAGES = {
-    "endpointing": "endpointing",
-    "transcription": "final_transcript",
-    "language_model": "first_token",
-    "segmentation": "first_segment",
-    "synthesis": "first_audio",
-}
-"""The stages of a turn in their order, each with the step of `TurnTimings` that ends it."""
-
-
-def stage_seconds(timings: TurnTimings) -> dict[str, float]:
-    """What each stage added to the wait for the first audio, in seconds; they add up to it. Empty without audio.
-
-    Stages overlap where an answer is begun at a pause: a stage counts for what it lasted longer than those before it. A
-    step that was not taken (a transcript, where text was sent) is left out.
-    """
-    if timings.first_audio is None:
-        return {}
-    end, reached, spent = max(0.0, timings.first_audio), 0.0, {}
-    for stage, step in STAGES.items():
-        at = getattr(timings, step)
-        if at is not None:
-            at = min(max(reached, at), end)
-            spent[stage] = at - reached
-            reached = at
-    return spent
 
 
 class TurnMetrics:
@@ -101,7 +75,7 @@ class TurnMetrics:
     def responded(self, status: ResponseStatus, timings: TurnTimings) -> None:
         """A response that the client knows of has ended. The audio of a failed one is an apology, and no answer."""
         self._outcomes[status].inc()
-        spent = {} if status is ResponseStatus.FAILED else stage_seconds(timings)
+        spent = {} if status is ResponseStatus.FAILED else stage_seconds(vars(timings))
         if spent:
             self._response.observe(sum(spent.values()))
         for stage, seconds in spent.items():

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from orchestrator.metrics import STAGES
+from services.common.turn_stages import STAGES
 from tests.support.stack import conversation, fake_stack
 
 PROMTOOL = shutil.which("promtool")

@@ -21,12 +21,13 @@ from orchestrator.domain import (
     SessionConfig,
     TextDelta,
 )
-from orchestrator.metrics import STAGES, TurnMetrics, stage_seconds
+from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
 from orchestrator.stages.language_model import GenerationStarted, Prompt, SpeechSegment, ToolCallFailed
 from orchestrator.turn import Heard, Turn, TurnOptions
 from services.common.audio_format import AudioFormat, Encoding
 from services.common.errors import UpstreamError
+from services.common.turn_stages import STAGES, stage_seconds
 from tests.support.scripted_stages import ScriptedLlm, ScriptedStages, ScriptedTts, answer
 
 
@@ -105,7 +106,7 @@ def stages_that_say(*sentences: str, tts: ScriptedTts | None = None, **options: 
 
 async def test_the_stages_of_a_turn_add_up_to_its_response_time() -> None:
     timings = done(await run(stages_that_say("One.", "Two."))).timings
-    spent = stage_seconds(timings)
+    spent = stage_seconds(vars(timings))
     assert list(spent) == list(STAGES)[2:]  # nobody spoke
     assert sum(spent.values()) == pytest.approx(timings.first_audio)
     assert min(spent.values()) >= 0
