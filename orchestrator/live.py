@@ -414,3 +414,5 @@ class LiveSession:
         self._state.interrupt_response = self._config.turn_detection.interrupt_response
         self._state.create_response = self._config.turn_detection.create_response
         self._state.hold_at_voice = not self._config.turn_detection.echo_guard
+        if not self._config.text_only:
+            self._options.turn.apology.want(self._config.output_format)

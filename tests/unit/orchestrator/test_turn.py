@@ -1,6 +1,8 @@
 """One response, from the model's first token to the settled history."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -403,17 +405,23 @@ async def test_a_failing_text_to_speech_stops_the_language_model() -> None:
     assert stages.llm.closed == 1
 
 
-async def prepared() -> Apology:
+@contextlib.asynccontextmanager
+async def apologizing(tts: ScriptedTts | None = None) -> AsyncIterator[Apology]:
     apology = Apology("Sorry.")
-    await apology.prepare(ScriptedTts())  # type: ignore[arg-type]
-    return apology
+    preparing = asyncio.create_task(apology.prepare(tts or ScriptedTts()))  # type: ignore[arg-type]
+    try:
+        await asyncio.sleep(1)
+        yield apology
+    finally:
+        preparing.cancel()
 
 
 async def test_a_failure_is_apologised_for_after_what_was_said_and_leaves_no_trace_in_the_history() -> None:
     stages = stages_that_say("One two.")
     stages.llm.scripts[0].insert(-1, UpstreamError("the language model service is not reachable"))
-    client = Client(stages, apology=await prepared())
-    events = await client.run()
+    async with apologizing() as apology:
+        client = Client(stages, apology=apology)
+        events = await client.run()
     end = done(events)
     assert end.status is ResponseStatus.FAILED
     assert [type(event) for event in events if isinstance(event, Failure)] == [Failure]
@@ -427,20 +435,36 @@ async def test_a_failure_is_apologised_for_after_what_was_said_and_leaves_no_tra
 
 
 async def test_an_apology_comes_in_the_format_of_the_session() -> None:
-    apology = await prepared()
+    tts = ScriptedTts()
     telephone = AudioFormat(Encoding.MULAW, 8000)
-    assert sum(map(len, apology.audio(telephone))) == 8000
+    async with apologizing(tts) as apology:
+        assert not list(apology.audio(telephone))
+        apology.want(telephone)
+        await asyncio.sleep(1)
+        assert b"".join(apology.audio(telephone))
+        apology.want(telephone)
+        await asyncio.sleep(1)
+        assert len(tts.begun) == 2  # each format once
+
+
+async def test_the_formats_that_were_used_last_are_those_whose_apology_is_kept() -> None:
+    async with apologizing() as apology:
+        rates = [8000 + 1000 * step for step in range(9)]
+        for rate in rates:
+            apology.want(AudioFormat(Encoding.PCM_S16LE, rate))
+            await asyncio.sleep(1)
+        kept = [rate for rate in rates if list(apology.audio(AudioFormat(Encoding.PCM_S16LE, rate)))]
+        assert kept == rates[1:]
 
 
 async def test_nothing_is_said_before_the_apology_could_be_synthesized() -> None:
     tts = ScriptedTts(error=UpstreamError("not reachable"))
-    apology = Apology("Sorry.")
-    preparing = asyncio.create_task(apology.prepare(tts))  # type: ignore[arg-type]
-    await asyncio.sleep(10)
-    assert list(apology.audio(SessionConfig().output_format)) == []
-    tts.error = None
-    await preparing
-    assert list(apology.audio(SessionConfig().output_format))
+    async with apologizing(tts) as apology:
+        await asyncio.sleep(10)
+        assert list(apology.audio(SessionConfig().output_format)) == []
+        tts.error = None
+        await asyncio.sleep(10)
+        assert list(apology.audio(SessionConfig().output_format))
 
 
 async def test_an_answer_that_ends_without_its_end_is_a_failure() -> None:
