@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DEV = ROOT / "requirements" / "dev.txt"
 DEPLOY = ROOT / "requirements" / "deploy.txt"
-DEV_HEADER = "# Everything but torch (torch.txt) and the model packages (models.txt), pinned and hashed by `make lock`.\n"
+HEADER = "# Everything but torch (torch.txt) and the model packages (models.txt), pinned and hashed by `make lock`.\n"
 DEPLOY_HEADER = "# What `make test-deploy` needs beside dev.txt, pinned and hashed by `make lock`.\n"
 FLAGS = "--quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header --no-emit-index-url"
 MORE_FLAGS = "--no-emit-find-links --no-emit-options --unsafe-package torch"
@@ -21,7 +21,7 @@ _PINNED = re.compile(r"^[A-Za-z0-9_.-]+==[^\n]+\\\n(?:    --hash=[^\n]+\n?)+", r
 def main() -> None:
     """Lock the two; the second has none of the first one's pins, and agrees with them."""
     pins = [pin for pin in _compile("dev") if not pin.startswith("torch==")]
-    DEV.write_text(DEV_HEADER + "\n".join(pins) + "\n", "utf-8")
+    DEV.write_text(HEADER + "\n".join(pins) + "\n", "utf-8")
     more = [pin for pin in _compile("deploy", "--constraint", str(DEV)) if pin not in pins]
     DEPLOY.write_text(DEPLOY_HEADER + "\n".join(more) + "\n", "utf-8")
 
