@@ -111,17 +111,19 @@ class LiveSession:
         self._active_at = clock.now()
         self._apply_config()
 
-    async def open(self, conversation_id: str) -> None:
-        """Begin: with a conversation that exists, or with a new one where the id is empty.
+    async def open(self, conversation_id: str, *, resume: bool = False) -> None:
+        """Begin a conversation under an id that nobody has used, or go on with the one of this id.
 
         Raises:
             ParleyError: for a name that is not known, or a service that is down.
         """
         await self._stages.check_names(self._config)
-        if conversation_id:
+        self.conversation_id = conversation_id
+        if resume:
             pending = await self._stages.llm.open_conversation(conversation_id)
             self._state.calls.restored(tuple(sorted(pending)))
-        self.conversation_id = conversation_id or await self._stages.llm.create_conversation()
+        else:
+            await self._stages.llm.create_conversation(conversation_id)
         self.outbox.put(SessionCreated(self.session_id, self.conversation_id, self._config))
 
     async def update(self, config: SessionConfig) -> None:

@@ -53,13 +53,14 @@ class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
             first = await _first(request_iterator)
             if first is None:
                 return
-            config, conversation_id = _opening(first)
-            session_id = _new_id("session")
+            config, known = _opening(first)
+            # The id is chosen here: every call about a conversation carries it, which is how they find one replica.
+            session_id, conversation_id = _new_id("session"), known or _new_id("conv")
             with logs.ids(session_id=session_id, conversation_id=conversation_id), self._metrics.session():
                 stages = self._services.for_session()
                 session = LiveSession(stages, session_id, config, self._options, self._metrics)
-                await session.open(conversation_id)
-                log.info("session opened", extra={"conversation_id": session.conversation_id})
+                await session.open(conversation_id, resume=bool(known))
+                log.info("session opened")
                 reader = asyncio.create_task(_read(request_iterator, session))
                 event_ids = (f"event_{number}" for number in itertools.count(1))
                 try:

@@ -17,6 +17,12 @@ class OrchestratorSettings(ServerSettings):
     stt_target: str = Field("127.0.0.1:50051", description="speech-to-text service", json_schema_extra=_STAGES)
     llm_target: str = Field("127.0.0.1:50052", description="language model service", json_schema_extra=_STAGES)
     tts_target: str = Field("127.0.0.1:50053", description="text-to-speech service", json_schema_extra=_STAGES)
+    llm_affinity: bool = Field(
+        True,
+        description="send the turns of a conversation to the same replica of the language model service, which has "
+        "read it already; False: to the replicas in turn",
+        json_schema_extra=_STAGES,
+    )
     llm_fallback_target: str = Field(
         "",
         description="language model service that answers where the first is down, or slow to its first token",

@@ -1,6 +1,7 @@
 """Clients of the three services, known through the contract alone: one file for each, plain data out."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 
@@ -63,9 +64,13 @@ def connect(settings: OrchestratorSettings) -> Services:
     """Clients of the services at their gRPC targets; no call outlasts the timeout (but for live recognition)."""
     timeout_s = settings.response_timeout_s
     metrics = ClientMetrics()
-    targets = (settings.stt_target, settings.llm_target, settings.tts_target)
-    stt, llm, tts = (open_channel(target, metrics) for target in targets)
-    fallback = open_channel(settings.llm_fallback_target, metrics) if settings.llm_fallback_target else None
+    open_llm = partial(open_channel, metrics=metrics, affinity=settings.llm_affinity)
+    stt, llm, tts = (
+        open_channel(settings.stt_target, metrics),
+        open_llm(settings.llm_target),
+        open_channel(settings.tts_target, metrics),
+    )
+    fallback = open_llm(settings.llm_fallback_target) if settings.llm_fallback_target else None
     return Services(
         SpeechToText(stt, timeout_s),
         LanguageModel(llm, timeout_s),

@@ -89,15 +89,10 @@ class FailoverLanguageModel:
         self._forgotten = 0  # messages of the history that are no longer kept
         self._answers: dict[str, _Answer] = {}
 
-    async def create_conversation(self) -> str:
-        """Start a history; returns its id."""
-
-        async def create(service: _Service) -> str:
-            return await service.model.create_conversation()
-
-        service, self._conversation_id = await self._anywhere(create)
-        service.has = 0
-        return self._conversation_id
+    async def create_conversation(self, conversation_id: str) -> None:
+        """Start a history under an id that nobody has used."""
+        self._conversation_id = conversation_id
+        await self._anywhere(self._place)
 
     async def open_conversation(self, conversation_id: str) -> frozenset[str]:
         """Go on with a conversation; returns its function calls that have no output.

@@ -108,16 +108,15 @@ class LanguageModel:
                 usage = response.completed.usage if response.completed.HasField("usage") else None
                 yield GenerationCompleted(response.completed.finish_reason in _CUT_SHORT, usage)
 
-    async def create_conversation(self, conversation_id: str = "", messages: tuple[chat_pb2.Message, ...] = ()) -> str:
-        """Start a history, or go on here with one; returns its id.
+    async def create_conversation(self, conversation_id: str, messages: tuple[chat_pb2.Message, ...] = ()) -> None:
+        """Start a history, or go on here with one.
 
         Raises:
             InvalidArgumentError: the id is taken.
         """
         request = conversation_service_pb2.CreateConversationRequest(conversation_id=conversation_id, messages=messages)
         with explained(NAME):
-            response = await self._conversations.CreateConversation(request, metadata=id_metadata())
-        return response.conversation.id
+            await self._conversations.CreateConversation(request, metadata=id_metadata())
 
     async def history(self, conversation_id: str) -> History:
         """What the service keeps. Raises ConversationNotFoundError where there is no such conversation."""

@@ -58,8 +58,8 @@ class ScriptedLlm:
         finally:
             self.closed += 1
 
-    async def create_conversation(self) -> str:
-        return "conversation"
+    async def create_conversation(self, conversation_id: str) -> None:
+        return None
 
     async def open_conversation(self, conversation_id: str) -> frozenset[str]:
         return self.pending

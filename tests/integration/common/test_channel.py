@@ -12,7 +12,8 @@ from parley.llm.v1 import conversation_service_pb2_grpc
 from parley.tts.v1 import tts_service_pb2 as pb
 from parley.tts.v1 import tts_service_pb2_grpc as pb_grpc
 
-from services.common.channel import open_channel
+from services.common import logs
+from services.common.channel import id_metadata, open_channel
 from services.common.errors import ModelLoadingError, ParleyError, ServerDrainingError, UpstreamError
 from services.common.status import from_rpc_error, to_status
 
@@ -21,6 +22,8 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 class Replica(pb_grpc.TextToSpeechServiceServicer, conversation_service_pb2_grpc.ConversationServiceServicer):
     """Counts calls, and fails with `error` where there is one; `Synthesize` fails after its first response."""
+
+    server: grpc.aio.Server
 
     def __init__(self) -> None:
         self.health = health.aio.HealthServicer()
@@ -48,13 +51,13 @@ class Replica(pb_grpc.TextToSpeechServiceServicer, conversation_service_pb2_grpc
 Replicas = tuple[Replica, Replica, grpc.aio.Channel]
 
 
-@pytest.fixture
-async def replicas() -> AsyncIterator[Replicas]:
-    """Two replicas that serve, and a channel to both."""
+@contextlib.asynccontextmanager
+async def pair_of_replicas() -> AsyncIterator[tuple[Replica, Replica, str]]:
+    """Two that serve, and the target that names both."""
     async with contextlib.AsyncExitStack() as stack:
         pair, addresses = (Replica(), Replica()), []
         for replica in pair:
-            server = grpc.aio.server()
+            replica.server = server = grpc.aio.server()
             pb_grpc.add_TextToSpeechServiceServicer_to_server(replica, server)
             conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(replica, server)
             health_pb2_grpc.add_HealthServicer_to_server(replica.health, server)
@@ -62,7 +65,13 @@ async def replicas() -> AsyncIterator[Replicas]:
             await replica.health.set("", SERVING)
             await server.start()
             stack.push_async_callback(server.stop, 0)
-        channel = await stack.enter_async_context(open_channel(f"ipv4:{','.join(addresses)}"))
+        yield *pair, f"ipv4:{','.join(addresses)}"
+
+
+@pytest.fixture
+async def replicas() -> AsyncIterator[Replicas]:
+    """Two replicas that serve, and a channel to both."""
+    async with pair_of_replicas() as (*pair, target), open_channel(target) as channel:
         stub = pb_grpc.TextToSpeechServiceStub(channel)
         while not all(replica.calls for replica in pair):
             await stub.ListVoices(pb.ListVoicesRequest(), wait_for_ready=True)
@@ -150,3 +159,72 @@ async def test_what_changes_a_conversation_is_not_done_twice(replicas: Replicas)
     with pytest.raises(grpc.aio.AioRpcError):
         await stub.AppendMessages(conversations.AppendMessagesRequest())
     assert first.calls + second.calls == 1
+
+
+class Talk:
+    """Calls about one conversation after another, on a channel that keeps each at one replica."""
+
+    def __init__(self, target: str) -> None:
+        self.channel = open_channel(target, affinity=True)
+
+    async def call(self, conversation: int) -> None:
+        with logs.ids(conversation_id=f"conv_{conversation}"):
+            stub = pb_grpc.TextToSpeechServiceStub(self.channel)
+            await stub.ListVoices(pb.ListVoicesRequest(), metadata=id_metadata(), wait_for_ready=True)
+
+    async def served_by(self, conversation: int, *replicas: Replica) -> list[int]:
+        """The replicas, as numbers, that served five calls about a conversation."""
+        before = [replica.calls for replica in replicas]
+        for _ in range(5):
+            await self.call(conversation)
+        return [at for at, replica in enumerate(replicas) if replica.calls > before[at]]
+
+
+@pytest.fixture
+async def talk() -> AsyncIterator[tuple[Talk, Replica, Replica]]:
+    """Two replicas, and calls that keep to one."""
+    async with pair_of_replicas() as (first, second, target):
+        talk = Talk(target)
+        async with talk.channel:
+            yield talk, first, second
+
+
+async def test_with_affinity_a_conversation_stays_at_a_replica_and_all_are_used(
+    talk: tuple[Talk, Replica, Replica],
+) -> None:
+    calls, *pair = talk
+    at = [await calls.served_by(conversation, *pair) for conversation in range(32)]
+    assert all(len(replicas) == 1 for replicas in at)
+    assert {replicas[0] for replicas in at} == {0, 1}
+    assert at == [await calls.served_by(conversation, *pair) for conversation in range(32)]
+
+
+async def test_with_affinity_conversations_go_on_elsewhere_when_their_replica_is_gone(
+    talk: tuple[Talk, Replica, Replica],
+) -> None:
+    calls, first, second = talk
+    before = [await calls.served_by(conversation, first, second) for conversation in range(32)]
+    await first.server.stop(0)
+    assert [await calls.served_by(conversation, first, second) for conversation in range(32)] == [[1]] * 32
+    assert [0] in before, "some were at the one that is gone"
+
+
+async def test_with_affinity_a_replica_that_does_not_serve_gets_no_calls(talk: tuple[Talk, Replica, Replica]) -> None:
+    calls, first, second = talk
+    while not first.calls:
+        for conversation in range(32):
+            await calls.call(conversation)
+    await first.health.set("", NOT_SERVING)
+    seen = -1
+    while first.calls != seen:  # until the news has arrived
+        seen = first.calls
+        for conversation in range(32):
+            await calls.call(conversation)
+    assert [await calls.served_by(conversation, first, second) for conversation in range(32)] == [[1]] * 32
+
+
+async def test_with_affinity_calls_about_no_conversation_are_spread(talk: tuple[Talk, Replica, Replica]) -> None:
+    calls, first, second = talk
+    stub = pb_grpc.TextToSpeechServiceStub(calls.channel)
+    while not (first.calls and second.calls):
+        await stub.ListVoices(pb.ListVoicesRequest())

@@ -87,7 +87,7 @@ class Conversation:
         self.utterance = 0
 
     async def play(self, script: list[tuple[str, float]]) -> None:
-        await self.session.open("")
+        await self.session.open("conversation")
         reading = asyncio.create_task(self.read())
         for action, delay_s in script:
             await self.session.append_audio(bytes(640))

@@ -58,14 +58,12 @@ class Service:
             raise ConversationNotFoundError("no such conversation", field="session.conversation_id")
         return self.store[conversation_id]
 
-    async def create_conversation(self, conversation_id: str = "", messages: tuple[chat_pb2.Message, ...] = ()) -> str:
+    async def create_conversation(self, conversation_id: str, messages: tuple[chat_pb2.Message, ...] = ()) -> None:
         if self.down is not None:
             raise self.down
-        conversation_id = conversation_id or f"conversation of {self.name}"
         if conversation_id in self.store:
             raise InvalidArgumentError("exists already", field="session.conversation_id")
         self.store[conversation_id] = list(messages)
-        return conversation_id
 
     async def history(self, conversation_id: str) -> History:
         return History(tuple(self._conversation(conversation_id)))
@@ -123,7 +121,8 @@ class Session:
         self.conversation_id = ""
 
     async def open(self) -> "Session":
-        self.conversation_id = await self.llm.create_conversation()
+        self.conversation_id = "conversation"
+        await self.llm.create_conversation(self.conversation_id)
         return self
 
     async def turn(self, text: str, heard: str | None = None) -> str:

@@ -56,7 +56,7 @@ class Client:
         return [type(event).__name__ for event in self.events]
 
     async def __aenter__(self) -> "Client":
-        await self.session.open("")
+        await self.session.open("conversation")
         await self.until(SessionCreated)
         return self
 
