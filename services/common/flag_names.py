@@ -13,11 +13,13 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "log_format",
         "drain_wait_s",
         "drain_grace_s",
+        "max_connection_age_s",
         "cache_dir",
         "max_message_bytes",
         # Orchestrator
         "stt_target",
         "llm_target",
+        "llm_affinity",
         "llm_fallback_target",
         "llm_first_token_timeout_s",
         "tts_target",

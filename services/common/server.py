@@ -73,6 +73,7 @@ async def run(service: Service, settings: ServerSettings) -> None:
             *KEEPALIVE_OPTIONS,
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.so_reuseport", 0),
+            *_connection_age(settings),
         ),
     )
     health_servicer = health.aio.HealthServicer()
@@ -150,6 +151,12 @@ def _expose(metrics: ServerMetrics, settings: ServerSettings) -> MetricsServer:
             f"cannot serve metrics on {settings.host}:{settings.metrics_port}; is the port taken? "
             "Choose another --metrics_port"
         ) from None
+
+
+def _connection_age(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
+    """gRFC A9; the grace for calls that run on is left infinite, so that a live session is never cut."""
+    age_ms = round(settings.max_connection_age_s * 1000)
+    return (("grpc.max_connection_age_ms", age_ms),) if age_ms else ()
 
 
 async def _finish_calls(server: grpc.aio.Server, gate: Gate, grace_s: float) -> None:

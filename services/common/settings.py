@@ -47,6 +47,12 @@ class ServerSettings(BaseSettings):
         0.0, ge=0, description="seconds of NOT_SERVING before new calls are refused at shutdown"
     )
     drain_grace_s: float = Field(20.0, ge=0, description="seconds that running calls get to finish at shutdown")
+    max_connection_age_s: float = Field(
+        60.0,
+        ge=0,
+        description="seconds after which a client is asked to connect anew, which is how it finds replicas that were "
+        "added; calls that run go on; 0: never",
+    )
     cache_dir: Path = Field(
         Path.home() / ".cache" / "parley", description="where models that come in packages are unpacked, once"
     )

@@ -158,6 +158,18 @@ async def test_a_stream_that_outlasts_the_grace_is_cut_off() -> None:
         assert await server.ended() == (0, "closed\n")
 
 
+async def test_a_connection_is_renewed_at_its_age_and_the_call_that_runs_on_it_goes_on() -> None:
+    async with serving("--max_connection_age_s=0.5") as server:
+        call = server.speaker.Synthesize(pb.SynthesizeRequest())
+        await call.read()
+        await server.channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        await server.speaker.ListVoices(pb.ListVoicesRequest())
+        server.say("spoken")
+        assert await call.read() is not grpc.aio.EOF
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+
+
 async def test_a_watcher_of_health_does_not_hold_up_the_end() -> None:
     async with serving("--drain_grace_s", "3600") as server:
         watch = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest())
