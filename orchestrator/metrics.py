@@ -36,9 +36,6 @@ class TurnMetrics:
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
-        # All of them are there from the beginning, as zeros: what rises from nothing has no rate.
-        self._outcomes = {status: turns.labels(status.value) for status in ResponseStatus}
-        self._stages = {stage: stages.labels(stage) for stage in STAGES}
         self._barge_in = Histogram(
             "parley_barge_in_stop_seconds",
             "From the beginning of the user's voice over an answer to the end of the audio sent.",
@@ -49,7 +46,7 @@ class TurnMetrics:
         self._lengths = Histogram(
             "parley_session_seconds", "Length of live sessions.", buckets=_SESSION_BUCKETS, registry=registry
         )
-        self._speculations = Counter(
+        speculations = Counter(
             "parley_speculations_total",
             "Responses begun at a pause, by what became of them.",
             ("outcome",),
@@ -65,12 +62,17 @@ class TurnMetrics:
             "Characters that the model wrote for speculations that were discarded.",
             registry=registry,
         )
-        self._interruptions = Counter(
+        interruptions = Counter(
             "parley_interruptions_total",
             "Times that the user's voice held a response, by what it was.",
             ("outcome",),
             registry=registry,
         )
+        # All of them are there from the beginning, as zeros: what rises from nothing has no rate.
+        self._outcomes = {status: turns.labels(status.value) for status in ResponseStatus}
+        self._stages = {stage: stages.labels(stage) for stage in STAGES}
+        self._confirmed, self._discarded = (speculations.labels(outcome) for outcome in ("confirmed", "discarded"))
+        self._real, self._false = (interruptions.labels(outcome) for outcome in ("real", "false"))
 
     def responded(self, status: ResponseStatus, timings: TurnTimings) -> None:
         """A response that the client knows of has ended. The audio of a failed one is an apology, and no answer."""
@@ -97,14 +99,14 @@ class TurnMetrics:
 
     def confirmed(self, lead_s: float) -> None:
         """A speculation was right, and had begun so many seconds before that was known."""
-        self._speculations.labels("confirmed").inc()
+        self._confirmed.inc()
         self._lead.inc(lead_s)
 
     def discarded(self, text: str) -> None:
         """A speculation was wrong; so much had been written of it."""
-        self._speculations.labels("discarded").inc()
+        self._discarded.inc()
         self._wasted_characters.inc(len(text))
 
     def interrupted(self, *, real: bool) -> None:
         """A response that was held was cancelled by the user's words, or went on."""
-        self._interruptions.labels("real" if real else "false").inc()
+        (self._real if real else self._false).inc()

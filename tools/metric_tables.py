@@ -50,7 +50,8 @@ of its own from there on.
   | `synthesis` | the first audio, as the client takes it |
 
 `deploy/prometheus/` has a configuration that scrapes all four, rules and alerts; `promtool test rules
-deploy/prometheus/tests/alerts.test.yaml` tests them.
+deploy/prometheus/tests/alerts.test.yaml` tests them. `deploy/grafana/` has a dashboard of
+them and what provisions Grafana with it.
 """
 
 

@@ -36,10 +36,14 @@ class RunningServer:
         """The process id."""
         return self.process.pid
 
+    @property
+    def metrics_port(self) -> object:
+        """Where Prometheus reads; it was started with `--metrics_port=0`."""
+        return next(entry["metrics_port"] for entry in self.logs if "metrics_port" in entry)
+
     async def metrics_page(self) -> str:
-        """What Prometheus reads of it; it was started with `--metrics_port=0`."""
-        port = next(entry["metrics_port"] for entry in self.logs if "metrics_port" in entry)
-        page = f"http://127.0.0.1:{port}/metrics"
+        """What Prometheus reads of it."""
+        page = f"http://127.0.0.1:{self.metrics_port}/metrics"
         return await asyncio.to_thread(lambda: urllib.request.urlopen(page, timeout=10).read().decode())
 
     async def kill(self) -> None:

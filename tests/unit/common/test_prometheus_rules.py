@@ -1,34 +1,28 @@
-"""deploy/prometheus: rules of metrics that exist, and alerts that fire when they should and only then."""
+"""deploy/prometheus and deploy/grafana: of metrics that exist, and alerts that fire when they should and only then."""
 
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-FOLDER = ROOT / "deploy" / "prometheus"
-RULES = ("recording.rules.yaml", "alerts.rules.yaml")
+from tests.support.prometheus import FOLDER, RULE_FILES, dashboard_queries, rules
+from tests.support.servers import ROOT
+
 PROMTOOL = shutil.which("promtool")
 METRIC = re.compile(r"(?<!:)\b(?:parley|gen_ai)_[a-z0-9_]+")
 RECORDED = re.compile(r"\bjob[a-z_]*:[a-z0-9_]+:[a-z0-9_]+")
 
 
-def rules() -> list[dict[str, str]]:
-    groups = [group for name in RULES for group in yaml.safe_load((FOLDER / name).read_text("utf-8"))["groups"]]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def test_the_rules_are_of_metrics_that_exist() -> None:
+def test_rules_and_dashboard_are_of_metrics_that_exist() -> None:
     known = set(re.findall(r"^\| `([a-z0-9_]+)`", (ROOT / "docs" / "metrics.md").read_text("utf-8"), re.MULTILINE))
     recorded = {rule["record"] for rule in rules() if "record" in rule}
-    for rule in rules():
-        for name in METRIC.findall(rule["expr"]):
-            assert re.sub(r"_(bucket|sum|count)$", "", name) in known, f"{name}: {rule}"
-        for name in RECORDED.findall(rule["expr"]):
-            assert name in recorded, f"{name}: {rule}"
+    for query in [rule["expr"] for rule in rules()] + dashboard_queries():
+        for name in METRIC.findall(query):
+            assert re.sub(r"_(bucket|sum|count)$", "", name) in known, f"{name}: {query}"
+        for name in RECORDED.findall(query):
+            assert name in recorded, f"{name}: {query}"
 
 
 def test_every_alert_has_a_test() -> None:
@@ -40,7 +34,13 @@ def test_every_alert_has_a_test() -> None:
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian: prometheus) is not installed")
 @pytest.mark.parametrize(
-    "command", [("check", "config", "prometheus.yaml"), ("test", "rules", "tests/alerts.test.yaml")], ids=" ".join
+    "command",
+    [
+        ("check", "config", "prometheus.yaml"),
+        ("check", "rules", *RULE_FILES),
+        ("test", "rules", "tests/alerts.test.yaml"),
+    ],
+    ids=" ".join,
 )
 def test_promtool_is_content(command: tuple[str, ...]) -> None:
     assert PROMTOOL is not None
