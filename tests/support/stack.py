@@ -91,9 +91,14 @@ class Conversation:
 
 
 @contextlib.asynccontextmanager
-async def conversation(address: str, **config: Any) -> AsyncIterator[Conversation]:
-    """Open a session with this configuration, manual turns unless it says otherwise."""
-    async with grpc.aio.insecure_channel(address) as channel:
+async def conversation(
+    address: str, credentials: grpc.ChannelCredentials | None = None, **config: Any
+) -> AsyncIterator[Conversation]:
+    """Open a session with this configuration, manual turns unless it says otherwise; with credentials, over TLS."""
+    secure = credentials is not None
+    async with (
+        grpc.aio.secure_channel(address, credentials) if secure else grpc.aio.insecure_channel(address) as channel
+    ):
         call: Any = agent_service_pb2_grpc.VoiceAgentServiceStub(channel).Converse()
         opened = Conversation(call)
         session = pb.SessionConfig(**{"input_audio_format": SPEECH, "turn_detection": MANUAL, **config})
