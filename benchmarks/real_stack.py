@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soundfile
+from parley_client.events import Event
 
 from cli.audio_files import SpeechFile
 from cli.dialogue import Dialogue, Turn
-from cli.events import Event
 from cli.plan import EMBEDDED_GENERATION, EMBEDDED_MODEL, EMBEDDED_SPEED
 from cli.talk import TalkOptions, talk_file
 from tests.support.servers import ROOT, RunningServer, running

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-from cli import events
+from parley_client import events
 
 Seconds: TypeAlias = float
 
@@ -88,6 +88,9 @@ class Dialogue:
                 self._open_responses.discard(response_id)
                 if (turn_ := self._answering(response_id)) is not None:
                     turn_.outcome, turn_.spoken, turn_.timings = outcome, spoken, timings
+            case events.Reconnected():
+                self._open_items.clear()
+                self._open_responses.clear()
             case _:
                 pass
 

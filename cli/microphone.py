@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any
+
+from parley_client import AudioDelta, Playback
 
 from cli.errors import CliError
 from services.common.audio_format import AudioFormat
@@ -93,12 +94,16 @@ class Microphone(_Device):
 
 
 class Speaker(_Device):
-    """Audio to the sound card; `stop` silences it at once."""
+    """Audio to the sound card.
 
-    def __init__(self, audio_format: AudioFormat) -> None:
+    Args:
+        audio_format: 16 bit, at the rate of the audio.
+        playback: what is played; one of its own, for `play`, where a session has none.
+    """
+
+    def __init__(self, audio_format: AudioFormat, playback: Playback | None = None) -> None:
         self._format = audio_format
-        self._waiting = bytearray()
-        self._lock = threading.Lock()
+        self._playback = playback or Playback(audio_format.sample_rate_hz, audio_format.frame_bytes)
         self._idle = asyncio.Event()
         self._sounding = False
 
@@ -115,15 +120,8 @@ class Speaker(_Device):
 
     def play(self, data: bytes) -> None:
         """Play after what is waiting."""
-        with self._lock:
-            self._waiting += data
-            self._sounding = True
+        self._playback.add(AudioDelta("", data))
         self._idle.clear()
-
-    def stop(self) -> None:
-        """Forget what is waiting."""
-        with self._lock:
-            self._waiting.clear()
 
     async def drained(self) -> None:
         """Wait until everything has been played, what lies in the sound card's own buffer included."""
@@ -133,16 +131,14 @@ class Speaker(_Device):
     def _wanted(self, buffer: Any, *_: object) -> None:
         """Called on PortAudio's own thread: fill the buffer, with silence where nothing is waiting."""
         size = len(buffer)
-        with self._lock:
-            data = bytes(self._waiting[:size])
-            del self._waiting[:size]
-            ended = self._sounding and len(data) < size
-            self._sounding = self._sounding and not ended
+        data = self._playback.read(size)
+        ended = len(data) < size and (self._sounding or bool(data))
+        self._sounding = len(data) == size
         buffer[:] = data.ljust(size, b"\0")
         if ended:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
                 self._loop.call_soon_threadsafe(self._played)
 
     def _played(self) -> None:
-        if not self._waiting:
+        if not self._playback.waiting_s:
             self._idle.set()

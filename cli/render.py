@@ -3,11 +3,11 @@
 import unicodedata
 from collections.abc import Iterator
 
+from parley_client.events import Timings
 from rich import box
 from rich.table import Table
 
 from cli.dialogue import Turn
-from cli.events import Timings
 
 _STEPS = (
     ("end of speech decided", "endpointing_s"),

@@ -1,6 +1,7 @@
 """What went wrong in a call, as one line that names the service."""
 
 import grpc
+from parley_client import SessionError
 
 from cli.errors import CliError
 from cli.programs import ORCHESTRATOR, Program
@@ -10,6 +11,13 @@ from services.common.status import from_rpc_error
 _DETAILS_KEY = "grpc-status-details-bin"
 _INTERNAL = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 _OF_THE_SERVER = (errors.UnavailableError, errors.OverloadedError, errors.UpstreamTimeoutError)
+
+
+def explain_session(error: SessionError, target: str) -> CliError:
+    """The line for a session with the orchestrator that could not be opened, or broke."""
+    if isinstance(error.__cause__, grpc.aio.AioRpcError):
+        return explain(error.__cause__, ORCHESTRATOR, target, connected=error.opened)
+    return CliError(f"{ORCHESTRATOR.title} at {target} {error.message}")
 
 
 def explain(error: grpc.aio.AioRpcError, program: Program, target: str, *, connected: bool = False) -> CliError:

@@ -10,21 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from parley.agent.v1 import agent_service_pb2 as pb
+from parley_client import Session, SessionError, connect, events
 from rich.console import Console
 
-from cli import events
 from cli.audio_files import SpeechFile, check_writable, write_wav
 from cli.dialogue import Dialogue
 from cli.errors import CliError
 from cli.pacing import FRAME_S, paced
-from cli.session import Session, SessionOptions, open_session
+from cli.rpc import explain_session
 from cli.talk_view import TalkView
 from services.common.audio_format import AudioFormat, Encoding
+from services.common.wire import audio_format, audio_format_message
 
 MIN_SILENCE_S = 2.0
 """Silence sent after a recording before nothing more is expected of it: longer than an endpointer hesitates."""
 PATIENCE_S = 30.0
 """Without any event for so long, the server is taken to be stuck."""
+RECONNECT_S = 30.0
+"""A live conversation outlives its orchestrator for so long; a recording would have a gap."""
 MICROPHONE_FORMAT = AudioFormat(Encoding.PCM_S16LE, 16_000)
 
 
@@ -38,15 +42,18 @@ class TalkOptions:
     instructions: str = ""
     conversation_id: str = ""
 
-    def session(self, input_format: AudioFormat) -> SessionOptions:
-        """What to open the session with."""
-        return SessionOptions(
-            input_format=input_format,
-            voice=self.voice,
-            language=self.language,
-            instructions=self.instructions,
-            conversation_id=self.conversation_id,
+    def session(self, input_format: AudioFormat) -> pb.SessionConfig:
+        """What to open the session with; what is empty is left to the server."""
+        config = pb.SessionConfig(
+            input_audio_format=audio_format_message(input_format), conversation_id=self.conversation_id
         )
+        if self.voice:
+            config.voice = self.voice
+        if self.language:
+            config.language_code = self.language
+        if self.instructions:
+            config.instructions = self.instructions
+        return config
 
 
 class View(Protocol):
@@ -110,8 +117,8 @@ async def talk_file(source: SpeechFile, options: TalkOptions, view: View) -> Tal
     Raises:
         CliError: where the session or a turn fails, or the server falls silent.
     """
-    async with open_session(options.target, options.session(source.format)) as session:
-        talk = Talk(session.output_format, session.conversation_id)
+    async with _session(options, source.format, reconnect_s=0) as session:
+        talk = Talk(audio_format(session.output_format, "session.output_audio_format"), session.conversation_id)
         view.note(f"Sending {source.path.name} at the speed of speech, {source.duration_s:.1f} s …")
         begun = time.monotonic()
         sending = asyncio.create_task(_send_file(session, source, talk.dialogue, begun))
@@ -143,6 +150,16 @@ async def talk_file(source: SpeechFile, options: TalkOptions, view: View) -> Tal
     return talk
 
 
+@contextlib.asynccontextmanager
+async def _session(options: TalkOptions, input_format: AudioFormat, *, reconnect_s: float) -> AsyncIterator[Session]:
+    """An open session, whose failures are the command's."""
+    try:
+        async with connect(options.target, options.session(input_format), reconnect_s=reconnect_s) as session:
+            yield session
+    except SessionError as error:
+        raise explain_session(error, options.target) from None
+
+
 async def _send_file(session: Session, source: SpeechFile, dialogue: Dialogue, begun: float) -> None:
     """The recording, then silence while something is to come; ends the session, also where the file is damaged."""
     silence = itertools.repeat(source.silence(FRAME_S))
@@ -172,9 +189,10 @@ async def run_microphone(options: TalkOptions, *, console: Console) -> None:
     require_sound_card()
     async with (
         contextlib.AsyncExitStack() as stack,
-        open_session(options.target, options.session(MICROPHONE_FORMAT)) as session,
+        _session(options, MICROPHONE_FORMAT, reconnect_s=RECONNECT_S) as session,
     ):
-        speaker = stack.enter_context(Speaker(session.output_format))
+        output_format = audio_format(session.output_format, "session.output_audio_format")
+        stack.enter_context(Speaker(output_format, session.play()))
         microphone = stack.enter_context(Microphone(MICROPHONE_FORMAT, FRAME_S))
         view = stack.enter_context(TalkView(console))
         view.note("Talk now; Ctrl-C ends.")
@@ -184,10 +202,6 @@ async def run_microphone(options: TalkOptions, *, console: Console) -> None:
             async for event in session.events():
                 dialogue.feed(event, time.monotonic() - begun)
                 view.show(event, dialogue)
-                if isinstance(event, events.AudioDelta):
-                    speaker.play(event.data)
-                elif isinstance(event, events.SpeechStarted):
-                    speaker.stop()
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)

@@ -2,11 +2,11 @@
 
 from types import TracebackType
 
+from parley_client import events
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from cli import events
 from cli.dialogue import Dialogue, Turn
 from cli.render import breakdown, printable
 
@@ -62,6 +62,10 @@ class TalkView:
             case events.TurnFailed(message):
                 self._end_line()
                 self._console.print(Text(printable(message), style="red"))
+            case events.Reconnected():
+                self._stop_live()
+                self._end_line()
+                self.note("The connection was lost; the conversation goes on.")
             case _:
                 pass
 

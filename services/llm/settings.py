@@ -314,6 +314,11 @@ class LlmSettings(ServerSettings):
         description="what it answers; {received} stands for the context that it got",
         json_schema_extra={**_FAKE, "default_text": "a few sentences that say that it is fake"},
     )
+    fake_calls_tools: bool = Field(
+        False,
+        description="before it answers a turn that has tools it calls the first of them, without arguments",
+        json_schema_extra=_FAKE,
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -15,7 +15,10 @@ from services.llm.domain import (
     GenerationRequest,
     ImagePart,
     Message,
+    Role,
     TextDelta,
+    ToolCall,
+    ToolCallEvent,
     Usage,
 )
 
@@ -30,7 +33,10 @@ RECEIVED = "{received}"
 
 
 class FakeBackend(Backend):
-    """Answers every request with the same text: a token is a word, the first after one delay, the others at a pace."""
+    """Answers every request with the same text: a token is a word, the first after one delay, the others at a pace.
+
+    With `--fake_calls_tools` a turn that has tools first calls the first of them.
+    """
 
     def __init__(self, settings: "LlmSettings") -> None:
         self._answer = settings.fake_answer
@@ -42,6 +48,7 @@ class FakeBackend(Backend):
             settings.model,
             "fake",
             context_length_tokens=_CONTEXT_TOKENS,
+            tools=settings.fake_calls_tools,
             images=settings.llm_is_vlm,
             parallel=_PARALLEL,
         )
@@ -61,6 +68,10 @@ class FakeBackend(Backend):
             raise ContextLengthError(
                 f"{input_tokens} tokens are more than the model's {_CONTEXT_TOKENS}", field="messages"
             )
+        if request.tools and request.messages[-1].role is not Role.TOOL:
+            yield ToolCallEvent(ToolCall("", request.tools[0].name, "{}"))
+            yield Finished(FinishReason.TOOL_CALLS, Usage(input_tokens, 1))
+            return
         limit = request.sampling.max_output_tokens or self._max_tokens
         tokens = _TOKEN.findall(self._answer.replace(RECEIVED, received))
         stops = StopStrings(request.sampling.stop)

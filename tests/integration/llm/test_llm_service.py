@@ -127,6 +127,20 @@ async def test_the_model_is_listed_and_prefill_answers_at_once(client: LlmClient
     assert prefilled.prefilled_tokens == 0
 
 
+async def test_the_fake_calls_the_first_tool_if_told_to_and_then_answers() -> None:
+    tools = llm_service_pb2.ToolSet(tools=[chat_pb2.Tool(name="get_time"), chat_pb2.Tool(name="get_date")])
+    async with serving(*ECHO, "--fake_calls_tools") as client:
+        ident = await client.create()
+        asked = await client.generate("What time is it?", conversation_id=ident, tools=tools)
+        (call,) = [response.tool_call for response in asked if response.HasField("tool_call")]
+        assert (call.name, call.arguments_json) == ("get_time", "{}")
+        assert asked[-1].completed.finish_reason == chat_pb2.FINISH_REASON_TOOL_CALLS
+        content = [chat_pb2.ContentPart(text="noon")]
+        output = chat_pb2.Message(role=chat_pb2.ROLE_TOOL, tool_call_id=call.id, content=content)
+        answer = await client.generate(messages=[output], conversation_id=ident, tools=tools)
+        assert "tool: noon" in text_of(answer)
+
+
 def _options(**values: Any) -> struct_pb2.Struct:
     options = struct_pb2.Struct()
     options.update(values)

@@ -1,8 +1,8 @@
 """What a conversation's events amount to, and when nothing more is to come."""
 
 import pytest
+from parley_client import events
 
-from cli import events
 from cli.dialogue import Dialogue
 from cli.talk import Talk
 from services.common.audio_format import AudioFormat, Encoding

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from parley_client import AudioDelta, Playback, Position
 
 from cli.errors import CliError
 from cli.microphone import Microphone, Speaker
@@ -71,11 +72,12 @@ async def test_the_speaker_plays_in_order_and_fills_up_with_silence(streams: lis
         assert [pulled(streams[0], 4), pulled(streams[0], 4)] == [b"abcd", b"ef\0\0"]
 
 
-async def test_stop_silences_at_once(streams: list[Stream]) -> None:
-    with Speaker(FORMAT) as speaker:
-        speaker.play(b"abcdefgh")
-        pulled(streams[0], 2)
-        speaker.stop()
+async def test_stopping_what_a_session_plays_silences_the_speaker_at_once(streams: list[Stream]) -> None:
+    playback = Playback(FORMAT.sample_rate_hz)
+    with Speaker(FORMAT, playback):
+        playback.add(AudioDelta("r", b"abcdefgh", 0.0, "i"))
+        assert pulled(streams[0], 2) == b"ab"
+        assert playback.stop() == Position("i", 1 / FORMAT.sample_rate_hz)
         assert pulled(streams[0], 2) == b"\0\0"
 
 

@@ -2,9 +2,9 @@
 
 import io
 
+from parley_client import events
 from rich.console import Console
 
-from cli import events
 from cli.dialogue import Dialogue
 from cli.render import printable
 from cli.talk_view import TalkView

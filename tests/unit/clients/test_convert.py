@@ -2,15 +2,13 @@
 
 import pytest
 from parley.agent.v1 import agent_service_pb2 as pb
-
-from cli import events
-from cli.session import SessionOptions, _config, _event
-from services.common.audio_format import AudioFormat, Encoding
-from services.common.wire import duration
+from parley.common.v1 import audio_pb2, chat_pb2, error_reason_pb2
+from parley_client import events
+from parley_client.convert import duration, event_of, frame_bytes
 
 
 def event(**fields: object) -> events.Event | None:
-    return _event(pb.ConverseResponse(**fields))  # type: ignore[arg-type]
+    return event_of(pb.ConverseResponse(**fields))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -44,19 +42,39 @@ def event(**fields: object) -> events.Event | None:
             },
             events.FinalTranscript("u", "a b", "en"),
         ),
-        ({"response_created": pb.ResponseCreated(response_id="r")}, events.ResponseStarted("r")),
+        ({"response_created": pb.ResponseCreated(response_id="r", item_id="i")}, events.ResponseStarted("r", "i")),
+        (
+            {"response_output_text_delta": pb.ResponseOutputTextDelta(response_id="r", delta="x", offset=duration(0))},
+            events.TextDelta("r", "x", 0.0),
+        ),
         (
             {"response_output_text_delta": pb.ResponseOutputTextDelta(response_id="r", delta="x")},
             events.TextDelta("r", "x"),
         ),
         (
-            {"response_output_audio_delta": pb.ResponseOutputAudioDelta(response_id="r", audio=b"12")},
-            events.AudioDelta("r", b"12"),
+            {"response_output_audio_delta": pb.ResponseOutputAudioDelta(response_id="r", item_id="i", audio=b"12")},
+            events.AudioDelta("r", b"12", None, "i"),
         ),
         (
-            {"error": pb.ErrorEvent(message="the x service is not reachable")},
-            events.TurnFailed("the x service is not reachable"),
+            {
+                "response_function_call": pb.ResponseFunctionCall(
+                    response_id="r", call=chat_pb2.ToolCall(id="c", name="add", arguments_json='{"a": 1}')
+                )
+            },
+            events.FunctionCall("r", "c", "add", {"a": 1}),
         ),
+        (
+            {
+                "error": pb.ErrorEvent(
+                    client_event_id="e",
+                    reason=error_reason_pb2.ERROR_REASON_OVERLOADED,
+                    message="too many",
+                    retry_delay=duration(1.5),
+                )
+            },
+            events.TurnFailed("too many", "OVERLOADED", 1.5, "e"),
+        ),
+        ({"error": pb.ErrorEvent(message="x", reason=9999)}, events.TurnFailed("x")),  # type: ignore[arg-type]
         ({"session_updated": pb.SessionUpdated()}, None),
         ({}, None),
     ],
@@ -82,21 +100,15 @@ def test_a_status_of_a_newer_server_counts_as_failed() -> None:
     assert ended == events.ResponseEnded("r", events.Outcome.FAILED, "", None)
 
 
-def test_what_the_user_did_not_ask_for_is_left_to_the_server() -> None:
-    config = _config(SessionOptions(AudioFormat(Encoding.PCM_S16LE, 16_000)))
-    assert config.input_audio_format.sample_rate_hertz == 16_000
-    for name in ("voice", "language_code", "instructions"):
-        assert not config.HasField(name)
-
-
-def test_what_the_user_asked_for_is_sent() -> None:
-    options = SessionOptions(
-        AudioFormat(Encoding.PCM_S16LE, 16_000),
-        voice="heart",
-        language="de",
-        instructions="Be brief.",
-        conversation_id="c",
-    )
-    config = _config(options)
-    assert (config.voice, config.language_code, config.instructions) == ("heart", "de", "Be brief.")
-    assert config.conversation_id == "c"
+@pytest.mark.parametrize(
+    ("encoding", "channels", "expected"),
+    [
+        (audio_pb2.AUDIO_ENCODING_PCM_S16LE, 0, 2),
+        (audio_pb2.AUDIO_ENCODING_PCM_F32LE, 2, 8),
+        (audio_pb2.AUDIO_ENCODING_MULAW, 1, 1),
+    ],
+)
+def test_bytes_of_a_sample_of_every_channel(
+    encoding: audio_pb2.AudioEncoding.ValueType, channels: int, expected: int
+) -> None:
+    assert frame_bytes(audio_pb2.AudioFormat(encoding=encoding, channel_count=channels)) == expected

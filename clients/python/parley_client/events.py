@@ -1,8 +1,8 @@
 """What happens in a conversation, as plain data. Seconds and bytes; no gRPC."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 
 class Outcome(Enum):
@@ -64,14 +64,20 @@ class ResponseStarted:
     """The assistant begins to answer."""
 
     response_id: str
+    item_id: str = ""
 
 
 @dataclass(frozen=True)
 class TextDelta:
-    """More of the answer's text."""
+    """More of the answer's text.
+
+    Attributes:
+        offset_s: of the audio that says it, from the start of the item, for captions; None without audio.
+    """
 
     response_id: str
     text: str
+    offset_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,17 @@ class AudioDelta:
     response_id: str
     data: bytes
     offset_s: float | None = None
+    item_id: str = ""
+
+
+@dataclass(frozen=True)
+class FunctionCall:
+    """The assistant calls a function; those given to `connect` are run by the session."""
+
+    response_id: str
+    call_id: str
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,9 +116,25 @@ class ResponseEnded:
 
 @dataclass(frozen=True)
 class TurnFailed:
-    """A turn failed, the session goes on; the message names the service at fault."""
+    """A turn failed, the session goes on; the message names the service at fault.
+
+    Attributes:
+        reason: a name of `ErrorReason` without its prefix.
+        retry_after_s: when trying again may help; None where it does not.
+        client_event_id: of the client's event at fault, if any.
+    """
 
     message: str
+    reason: str = ""
+    retry_after_s: float | None = None
+    client_event_id: str = ""
+
+
+@dataclass(frozen=True)
+class Reconnected:
+    """The stream was lost; the conversation goes on in a new session. What was being answered was lost with it."""
+
+    session_id: str
 
 
 Event: TypeAlias = (
@@ -112,6 +145,8 @@ Event: TypeAlias = (
     | ResponseStarted
     | TextDelta
     | AudioDelta
+    | FunctionCall
     | ResponseEnded
     | TurnFailed
+    | Reconnected
 )
