@@ -24,6 +24,7 @@ from parley_client import (
 )
 
 PCM = audio_pb2.AUDIO_ENCODING_PCM_S16LE
+ANSWER_HZ = 24_000
 FRAME_S, QUIET_S, PATIENCE_S = 0.02, 2.0, 30.0
 
 
@@ -32,6 +33,10 @@ async def get_time() -> str:
 
 
 CLOCK = Tool("get_time", "Tells what time it is.", get_time)
+
+
+class TalkError(Exception):
+    """One line for whoever called."""
 
 
 class Conversation:
@@ -60,7 +65,7 @@ class Conversation:
                     print(f"parley ({outcome.value}): {spoken}")
                     self.unfinished.discard(response_id)
                 case TurnFailed(message, reason):
-                    sys.exit(f"talk: {reason}: {message}")
+                    raise TalkError(f"{reason}: {message}")
 
 
 async def talk(target: str, question: wave.Wave_read, config: pb.SessionConfig, tools: list[Tool]) -> bytearray:
@@ -73,13 +78,13 @@ async def talk(target: str, question: wave.Wave_read, config: pb.SessionConfig, 
         for tick in itertools.count(1):
             speech = question.readframes(frame)
             await session.send_audio(speech.ljust(2 * frame, b"\0"))  # silence, once all is said
-            played += playback.read(round(session.output_format.sample_rate_hertz * FRAME_S) * 2)
+            played += playback.read(2 * round(ANSWER_HZ * FRAME_S))
             quiet_s = time.monotonic() - conversation.heard_at
             over = not (speech or conversation.unfinished or playback.waiting_s) and quiet_s > QUIET_S
             if following.done() or over:
                 break
             if not speech and quiet_s > PATIENCE_S:
-                sys.exit("talk: DEADLINE_EXCEEDED: the server has fallen silent")
+                raise TalkError("DEADLINE_EXCEEDED: the server has fallen silent")
             await asyncio.sleep(begun + tick * FRAME_S - time.monotonic())
         await session.end()
         await following
@@ -97,17 +102,20 @@ def main() -> None:
     try:
         with wave.open(arguments.question) as question:
             if (question.getnchannels(), question.getsampwidth()) != (1, 2):
-                sys.exit(f"talk: {arguments.question} is not 16 bit mono")
-            speech = audio_pb2.AudioFormat(encoding=PCM, sample_rate_hertz=question.getframerate())
-            config = pb.SessionConfig(input_audio_format=speech, language_code=arguments.language)
+                raise TalkError(f"{arguments.question} is not 16 bit mono")
+            config = pb.SessionConfig(
+                input_audio_format=audio_pb2.AudioFormat(encoding=PCM, sample_rate_hertz=question.getframerate()),
+                output_audio_format=audio_pb2.AudioFormat(encoding=PCM, sample_rate_hertz=ANSWER_HZ),
+                language_code=arguments.language,
+            )
             played = asyncio.run(talk(arguments.target, question, config, [CLOCK] if arguments.clock else []))
-    except (SessionError, OSError, wave.Error) as error:
+        if not played:
+            raise TalkError("there was no answer")
+        with wave.open(arguments.output, "wb") as answer:
+            answer.setparams((1, 2, ANSWER_HZ, 0, "NONE", ""))
+            answer.writeframes(played)
+    except (TalkError, SessionError, OSError, wave.Error) as error:
         sys.exit(f"talk: {error}")
-    if not played:
-        sys.exit("talk: there was no answer")
-    with wave.open(arguments.output, "wb") as answer:
-        answer.setparams((1, 2, 24_000, 0, "NONE", ""))
-        answer.writeframes(played)
 
 
 if __name__ == "__main__":
