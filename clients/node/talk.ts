@@ -3,7 +3,6 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { ErrorInfoSchema } from "./gen/google/rpc/error_details_pb.js";
@@ -11,13 +10,13 @@ import { ConverseRequestSchema, type ConverseResponse, ResponseStatus, VoiceAgen
 import { AudioEncoding } from "./gen/parley/common/v1/audio_pb.js";
 import { Role } from "./gen/parley/common/v1/chat_pb.js";
 import { ErrorReason } from "./gen/parley/common/v1/error_reason_pb.js";
+import { readWav, type Recording, writeWav } from "./wav.js";
 
 const FRAME_MS = 20, QUIET_MS = 2_000, PATIENCE_MS = 30_000;
 const ANSWER_HZ = 24_000, ANSWER_BYTES_PER_MS = (ANSWER_HZ * 2) / 1000;
 const CLOCK = { name: "get_time", description: "Tells what time it is.", parametersJsonSchema: '{"type": "object"}' };
 
 type Request = MessageInitShape<typeof ConverseRequestSchema>;
-type Recording = { sampleRate: number; samples: Buffer };
 
 class Conversation {
   private waiting: { itemId: string; offset: number; audio: Buffer }[] = []; // to be played; offset in bytes of the item
@@ -115,36 +114,6 @@ class Conversation {
     if (allSaid && quietMs > PATIENCE_MS) throw new ConnectError("the server has fallen silent", Code.DeadlineExceeded);
     return allSaid && this.unfinished.size === 0 && this.waiting.length === 0 && quietMs > QUIET_MS;
   }
-}
-
-/** The samples of a WAV file, which is a list of chunks: a name, a size, and as many bytes. */
-function readWav(path: string): Recording {
-  const file = readFileSync(path);
-  let sampleRate = 0;
-  if (file.toString("latin1", 0, 4) === "RIFF") {
-    for (let at = 12; at + 8 <= file.length; at += 8 + file.readUInt32LE(at + 4)) {
-      const name = file.toString("latin1", at, at + 4);
-      if (name === "fmt " && file.readUInt16LE(at + 8) === 1 && file.readUInt16LE(at + 10) === 1 && file.readUInt16LE(at + 22) === 16)
-        sampleRate = file.readUInt32LE(at + 12);
-      if (name === "data" && sampleRate > 0)
-        return { sampleRate, samples: file.subarray(at + 8, at + 8 + file.readUInt32LE(at + 4)) };
-    }
-  }
-  throw new Error(`${path} is not a WAV file of 16 bit mono`);
-}
-
-function writeWav(path: string, { sampleRate, samples }: Recording) {
-  const head = Buffer.from("RIFF....WAVEfmt ....................data....", "latin1");
-  head.writeUInt32LE(36 + samples.length, 4);
-  head.writeUInt32LE(16, 16); // of the format: PCM, mono, samples and bytes a second, bytes and bits of a sample
-  head.writeUInt16LE(1, 20);
-  head.writeUInt16LE(1, 22);
-  head.writeUInt32LE(sampleRate, 24);
-  head.writeUInt32LE(2 * sampleRate, 28);
-  head.writeUInt16LE(2, 32);
-  head.writeUInt16LE(16, 34);
-  head.writeUInt32LE(samples.length, 40);
-  writeFileSync(path, Buffer.concat([head, samples]));
 }
 
 /** STATUS REASON: message, as far as they are known. */

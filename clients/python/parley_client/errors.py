@@ -42,12 +42,14 @@ class SessionError(Exception):
         self.retry_after_s, self.opened = retry_after_s, opened
 
     @property
-    def may_go_on(self) -> bool:
-        """Whether the conversation may go on in another session.
+    def of_transport(self) -> bool:
+        """Whether grpc.aio lost the real status: it says INTERNAL of a stream that ended while something was sent."""
+        return self.code is grpc.StatusCode.INTERNAL and not self.reason
 
-        INTERNAL without a reason is the transport's own word for a stream that broke while something was being sent.
-        """
-        return self.code in _MAY_GO_ON or (self.code is grpc.StatusCode.INTERNAL and not self.reason)
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the conversation may go on in another session."""
+        return self.code in _MAY_GO_ON or self.of_transport
 
 
 def session_error(error: grpc.aio.AioRpcError, *, opened: bool) -> SessionError:

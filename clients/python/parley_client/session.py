@@ -64,7 +64,12 @@ async def connect(
     async with channel:
         session = Session(channel, config or pb.SessionConfig(), tools, reconnect_s, token)
         try:
-            await session._open()
+            try:
+                await session._open()
+            except SessionError as error:
+                if not error.of_transport:
+                    raise
+                await session._open()  # refused while its first message was on its way; now it is told why
             yield session
             await session._end_politely()
         finally:

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cparley/common/v1/audio.proto\x12\x10parley.common.v1\x1a\x1egoogle/protobuf/duration.proto\"r\n\x0b\x41udioFormat\x12\x31\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1f.parley.common.v1.AudioEncoding\x12\x19\n\x11sample_rate_hertz\x18\x02 \x01(\r\x12\x15\n\rchannel_count\x18\x03 \x01(\r\"\xf3\x02\n\x11\x45ndpointingConfig\x12\x1d\n\x10speech_threshold\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12.\n\x0b\x65nd_silence\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nmin_speech\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0eprefix_padding\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rmax_utterance\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0fmin_end_silence\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0fmax_end_silence\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\n\x11_speech_threshold*\x9e\x01\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_S16LE\x10\x01\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_F32LE\x10\x02\x12\x18\n\x14\x41UDIO_ENCODING_MULAW\x10\x03\x12\x17\n\x13\x41UDIO_ENCODING_ALAW\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cparley/common/v1/audio.proto\x12\x10parley.common.v1\x1a\x1egoogle/protobuf/duration.proto\"r\n\x0b\x41udioFormat\x12\x31\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1f.parley.common.v1.AudioEncoding\x12\x19\n\x11sample_rate_hertz\x18\x02 \x01(\r\x12\x15\n\rchannel_count\x18\x03 \x01(\r\"\xf3\x02\n\x11\x45ndpointingConfig\x12\x1d\n\x10speech_threshold\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12.\n\x0b\x65nd_silence\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nmin_speech\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0eprefix_padding\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rmax_utterance\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0fmin_end_silence\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0fmax_end_silence\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\n\x11_speech_threshold*\x9e\x01\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_S16LE\x10\x01\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_F32LE\x10\x02\x12\x18\n\x14\x41UDIO_ENCODING_MULAW\x10\x03\x12\x17\n\x13\x41UDIO_ENCODING_ALAW\x10\x04\x42\x1dP\x01Z\x19parley/common/v1;commonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.common.v1.audio_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'P\001Z\031parley/common/v1;commonv1'
   _globals['_AUDIOENCODING']._serialized_start=573
   _globals['_AUDIOENCODING']._serialized_end=731
   _globals['_AUDIOFORMAT']._serialized_start=82
