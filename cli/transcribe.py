@@ -20,6 +20,7 @@ from cli.render import printable
 from cli.rpc import explain
 from services.common.audio_format import AudioFormat
 from services.common.channel import open_channel
+from services.common.sent_status import SentStatus
 from services.common.wire import audio_format_message, seconds
 
 MAX_UTTERANCE_S = 60.0
@@ -72,13 +73,14 @@ async def transcripts(source: SpeechFile, options: TranscribeOptions) -> AsyncIt
         stub = pb_grpc.SpeechToTextServiceStub(channel)
         config = _config(options, source.format)
         call: Any = _transcribe(stub, source, config) if whole else _stream(stub, source, config, damage)
+        status = SentStatus(call)
         try:
             async for response in call:
                 connected = True
                 if response.HasField("transcript"):
                     yield response.transcript
         except grpc.aio.AioRpcError as error:
-            raise explain(error, STT, options.target, connected=connected) from None
+            raise explain(status.of(error), STT, options.target, connected=connected) from None
         finally:
             call.cancel()
     if damage:

@@ -14,6 +14,7 @@ from services.common.errors import (
     UpstreamTimeoutError,
     VoiceNotFoundError,
 )
+from services.common.sent_status import SentStatus
 from services.common.status import from_rpc_error
 
 ResponseT = TypeVar("ResponseT")
@@ -71,11 +72,12 @@ async def responses(call: "_Call[ResponseT]", service: str) -> AsyncGenerator[Re
     """The responses of a streaming call. However the reading ends, the call is cancelled: leaving the loop alone would
     let the server work on.
     """
+    status = SentStatus(call)
     try:
         async for response in call:
             yield response
     except grpc.aio.AioRpcError as error:
-        raise explain(error, service) from None
+        raise explain(status.of(error), service) from None
     finally:
         call.cancel()
 

@@ -155,6 +155,7 @@ async def _read_on(requests: Any) -> None:
     """Before a call ends with an error, take what its client is just sending, for a moment.
 
     grpc.aio's client reports a write to a call that has just ended as INTERNAL, in place of the status that ended it.
+    Ours know better (sent_status.py); for those of others the status comes between two messages, if they are quick.
     """
     if not hasattr(requests, "__aiter__"):
         return

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from services.common.metrics import ClientMetrics
+from services.common.sent_status import at_once
 
 
 class MeteredChannel(grpc.aio.Channel):
@@ -52,19 +53,8 @@ class MeteredChannel(grpc.aio.Channel):
             begun = time.monotonic()
             made = make_call(*args, **options)
             made.add_done_callback(
-                lambda done: self._metrics.call_ended(method, _code(done).name, time.monotonic() - begun)
+                lambda done: self._metrics.call_ended(method, at_once(done.code()).name, time.monotonic() - begun)
             )
             return made
 
         return call
-
-
-def _code(done: Any) -> grpc.StatusCode:
-    """The status of a call that has ended: a coroutine in grpc.aio, which has nothing to wait for then."""
-    asking = done.code()
-    try:
-        asking.send(None)
-    except StopIteration as answer:
-        return answer.value  # type: ignore[no-any-return]
-    asking.close()
-    return grpc.StatusCode.UNKNOWN
