@@ -91,12 +91,14 @@ class ScriptedSynthesis:
 
 @dataclass
 class ScriptedTts:
-    """Speaks every segment in `chunks` of half a second (PCM16, 24 kHz); waits for `gate` before the second one.
+    """Speaks every sentence in `chunks` of half a second (PCM16, 24 kHz); waits for `gate` before the second one. None
+    comes before `character_s` seconds for each character of the segment have passed.
 
     Each chunk holds numbers of its own, so that audio that is missing or doubled shows.
     """
 
     chunks: int = 2
+    character_s: float = 0.0
     gate: asyncio.Event | None = None
     error: ParleyError | None = None
     begun: list[ScriptedSynthesis] = field(default_factory=list)
@@ -108,7 +110,8 @@ class ScriptedTts:
         synthesis = ScriptedSynthesis(segment.text)
         self.begun.append(synthesis)
         try:
-            for number in range(self.chunks):
+            await asyncio.sleep(self.character_s * len(segment.text))
+            for number in range(self.chunks * max(1, segment.text.count("."))):
                 if self.error is not None:
                     raise self.error
                 if number == 1 and self.gate is not None:

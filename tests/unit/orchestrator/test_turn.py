@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ from orchestrator.domain import (
 )
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
+from orchestrator.speech import together
 from orchestrator.stages.language_model import GenerationStarted, Prompt, SpeechSegment, ToolCallFailed
 from orchestrator.turn import Heard, Turn, TurnOptions
 from services.common.audio_format import AudioFormat, Encoding
@@ -179,7 +181,51 @@ async def test_the_next_segment_is_synthesized_when_the_audio_of_the_first_is_th
         assert [synthesis.text for synthesis in stages.tts.begun] == ["One."]
         gate.set()
         await client.until(ResponseDone)
+    assert [synthesis.text for synthesis in stages.tts.begun] == ["One.", "Two. Three."]
+
+
+@pytest.mark.parametrize(
+    ("character_s", "spoken"),
+    [
+        (0.001, ["One.", "Two. Three. Four. Five."]),  # at once, however much it is
+        (0.04, ["One.", "Two. Three.", "Four. Five."]),  # half of the second that is left is enough for 12 characters
+        (0.2, ["One.", "Two.", "Three.", "Four.", "Five."]),
+    ],
+)
+async def test_what_waits_is_spoken_in_one_piece_where_so_much_audio_is_left_to_play(
+    character_s: float, spoken: list[str]
+) -> None:
+    tts = ScriptedTts(character_s=character_s)
+    client = Client(stages_that_say("One.", "Two.", "Three.", "Four.", "Five.", tts=tts))
+    end = done(await client.run())
+    assert [synthesis.text for synthesis in tts.begun] == spoken
+    assert end.transcript == "One. Two. Three. Four. Five."
+    assert [event.offset_s for event in client.audio()] == [number / 2 for number in range(10)]
+
+
+async def test_of_what_was_spoken_in_one_piece_the_history_keeps_what_was_heard() -> None:
+    tts = ScriptedTts(character_s=0.001)
+    async with Client(stages_that_say("One.", "Two.", "Three.", "Four.", tts=tts)) as client:
+        await client.until(AudioDelta)
+        await asyncio.sleep(2.3)
+        client.turn.cancel()
+    assert [synthesis.text for synthesis in tts.begun] == ["One.", "Two. Three. Four."]
+    assert done(client.events).transcript == "One. Two."
+
+
+async def test_a_client_that_takes_audio_as_it_comes_gets_each_segment_at_once() -> None:
+    stages = stages_that_say("One.", "Two.", "Three.")
+    await run(stages, paced=False)
     assert [synthesis.text for synthesis in stages.tts.begun] == ["One.", "Two.", "Three."]
+
+
+def test_a_piece_is_in_one_language_and_not_longer_than_there_is_room_for() -> None:
+    waiting = deque([SpeechSegment("Eins.", "de"), SpeechSegment("Zwei.", "de"), SpeechSegment("Three.", "en")])
+    assert together(deque(waiting), 10) == SpeechSegment("Eins.", "de")
+    assert together(deque(waiting), 11) == SpeechSegment("Eins. Zwei.", "de")
+    assert together(waiting, 100) == SpeechSegment("Eins. Zwei.", "de")
+    assert together(waiting, 0) == SpeechSegment("Three.", "en")
+    assert not waiting
 
 
 async def test_audio_is_at_most_two_seconds_ahead_of_playback() -> None:
