@@ -62,6 +62,11 @@ class TurnMetrics:
             "Characters that the model wrote for speculations that were discarded.",
             registry=registry,
         )
+        self._wasted_audio = Counter(
+            "parley_speculation_wasted_audio_seconds_total",
+            "Speech that was synthesized for speculations that were discarded.",
+            registry=registry,
+        )
         interruptions = Counter(
             "parley_interruptions_total",
             "Times that the user's voice held a response, by what it was.",
@@ -102,10 +107,11 @@ class TurnMetrics:
         self._confirmed.inc()
         self._lead.inc(lead_s)
 
-    def discarded(self, text: str) -> None:
-        """A speculation was wrong; so much had been written of it."""
+    def discarded(self, text: str, audio_s: float) -> None:
+        """A speculation was wrong; so much had been written and spoken of it."""
         self._discarded.inc()
         self._wasted_characters.inc(len(text))
+        self._wasted_audio.inc(audio_s)
 
     def interrupted(self, *, real: bool) -> None:
         """A response that was held was cancelled by the user's words, or went on."""

@@ -255,7 +255,7 @@ class Turn:
     async def _vanish(self) -> None:
         """The history forgets a response that nobody heard, and the turn that asked for it."""
         self.output.cut()
-        self._metrics.discarded("".join(self._text))
+        self._metrics.discarded("".join(self._text), self.output.playback.received_s)
         if self._held_id and self._prompt.conversation_id:
             try:
                 await self._stages.llm.discard_response(self._prompt.conversation_id, self._held_id)

@@ -17,10 +17,13 @@ from services.stt.engines.base import Engine
 from services.stt.metrics import SttMetrics
 from services.stt.owned_tasks import OwnedTasks
 from services.stt.segmenter import Segmenter
-from services.stt.timebase import to_samples, to_seconds
+from services.stt.timebase import FRAME_SAMPLES, to_samples, to_seconds
 from services.stt.utterance import Utterance
 
 log = logging.getLogger(__name__)
+
+_SILENCE = 2 * FRAME_SAMPLES
+"""So long after the last speech, in samples, it is a silence: one frame and the beginning of the next are not."""
 
 
 @dataclass
@@ -112,14 +115,19 @@ class SegmentRecognizer:
         self.finals_due -= 1
 
     def listen_in(self) -> None:
-        """Recognize what has been said so far, if it is time, something new was said, and nothing else is to do."""
+        """Recognize what has been said so far, if it is time, something new was said, and nothing else is to do.
+
+        Not in a silence: it may become a pause, and what is recognized then must not wait for the processor.
+        """
         segment = self._segment
         if not self._wants_interim or segment is None or self.finals_due:
             return
         if segment.ahead is not None or (segment.interim is not None and not segment.interim.done()):
             return
-        now = self._segmenter.position
-        if now - segment.interim_at < self._interim_interval or self._segmenter.last_speech <= segment.interim_at:
+        now, last_speech = self._segmenter.position, self._segmenter.last_speech
+        if now - segment.interim_at < self._interim_interval or last_speech <= segment.interim_at:
+            return
+        if now - last_speech >= _SILENCE:
             return
         segment.interim_at = now
         segment.interim = self._tasks.spawn(self._interim(segment, self._segmenter.samples(segment.start, now), now))

@@ -76,7 +76,7 @@ class SttSettings(ServerSettings):
         "max_end_silence", 1.2, "seconds of silence that end one which sounds unfinished: after 'and', within a number"
     )
     endpoint_soft_silence_s: float = _flag(
-        *(0.16, _ENDPOINTING, "seconds of silence after which the final transcript is computed ahead; 0 is never"),
+        *(0.096, _ENDPOINTING, "seconds of silence after which the final transcript is computed ahead; 0 is never"),
         ge=0,
         le=10,
     )

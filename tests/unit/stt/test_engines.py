@@ -114,7 +114,7 @@ def test_wrong_flags_are_refused_by_name(argv: tuple[str, str]) -> None:
 
 def test_the_flags_are_the_defaults_of_endpointing() -> None:
     endpointing = settings("--endpoint_silence_s", "0.7", "--endpoint_max_utterance_s", "10").endpointing
-    assert (endpointing.end_silence_s, endpointing.max_utterance_s, endpointing.soft_silence_s) == (0.7, 10.0, 0.16)
+    assert (endpointing.end_silence_s, endpointing.max_utterance_s, endpointing.soft_silence_s) == (0.7, 10.0, 0.096)
     assert (endpointing.min_end_silence_s, endpointing.max_end_silence_s) == (0.3, 1.2)
     quick = settings("--endpoint_silence_s", "0.2").endpointing
     assert (quick.min_end_silence_s, quick.max_end_silence_s) == (0.2, 1.2)

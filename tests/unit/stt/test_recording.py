@@ -44,7 +44,7 @@ async def test_silence_is_not_given_to_the_model() -> None:
 async def test_sentences_near_each_other_go_to_the_model_together() -> None:
     engine = ScriptedEngine()
     await transcribe(engine, pcm16(speech(2), silence(1), speech(2), silence(1)))
-    assert [call.seconds for call in engine.calls] == [pytest.approx(5.2, abs=0.07)]
+    assert [call.seconds for call in engine.calls] == [pytest.approx(5.1, abs=0.07)]
 
 
 async def test_a_minute_is_split_at_its_silences_into_windows_and_nothing_is_lost() -> None:
