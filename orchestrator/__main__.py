@@ -1,20 +1,29 @@
 """`parley-orchestrator`, or `python -m orchestrator`."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import grpc
 from parley.agent.v1 import agent_service_pb2, agent_service_pb2_grpc
 
 from orchestrator.apology import Apology
 from orchestrator.live import SessionOptions
+from orchestrator.metrics import TurnMetrics
 from orchestrator.servicer import VoiceAgentServicer
+from orchestrator.sessions import Sessions
 from orchestrator.settings import OrchestratorSettings
 from orchestrator.stages import Services, connect
 from orchestrator.turn import TurnOptions
 from orchestrator.watchdog import Limits, Watchdog
 from services.common import server
 from services.common.admission import AdmissionQueue
+from services.common.errors import StartupError, first_line
+from services.common.interceptor import Gate
+from services.common.metrics import ServerMetrics
 from services.common.settings import load_or_exit
+
+if TYPE_CHECKING:
+    from orchestrator.realtime.server import RealtimeServer
 
 
 class Orchestrator(server.Service):
@@ -26,6 +35,8 @@ class Orchestrator(server.Service):
     def __init__(self, settings: OrchestratorSettings) -> None:
         self._settings = settings
         self._services: Services | None = None
+        self._sessions: Sessions | None = None
+        self._realtime: RealtimeServer | None = None
         limits = Limits(settings.session_idle_timeout_s, settings.session_max_s, settings.client_read_timeout_s)
         self._watchdog = Watchdog(limits)
         self._apology = Apology(settings.apology_text)
@@ -35,11 +46,28 @@ class Orchestrator(server.Service):
         """Connect to the services and add the servicer."""
         settings = self._settings
         self._services = connect(settings)
-        sessions = AdmissionQueue("sessions", running=settings.max_sessions, waiting=0, retry_after_s=5.0)
+        places = AdmissionQueue("sessions", running=settings.max_sessions, waiting=0, retry_after_s=5.0)
         turn = TurnOptions(settings.response_timeout_s, settings.max_audio_lead, apology=self._apology)
         options = SessionOptions(turn, settings.speculation, settings.false_interruption_timeout)
-        servicer = VoiceAgentServicer(self._services, sessions, options, self._watchdog)
-        agent_service_pb2_grpc.add_VoiceAgentServiceServicer_to_server(servicer, grpc_server)
+        self._sessions = Sessions(self._services, places, options, self._watchdog, TurnMetrics())
+        agent_service_pb2_grpc.add_VoiceAgentServiceServicer_to_server(VoiceAgentServicer(self._sessions), grpc_server)
+
+    async def listen(self, gate: Gate, metrics: ServerMetrics) -> None:
+        """Serve Realtime clients, if that is wanted."""
+        settings = self._settings
+        if settings.realtime_port < 0 or self._sessions is None:
+            return
+        try:
+            from orchestrator.realtime.server import RealtimeServer
+            from orchestrator.realtime.socket import RealtimeEndpoint
+        except ImportError as error:
+            raise StartupError(f"--realtime_port needs the extra parley-voice[realtime]: {first_line(error)}") from None
+        origins = frozenset(origin.strip() for origin in settings.realtime_origins.split(",") if origin.strip())
+        endpoint = RealtimeEndpoint(self._sessions, gate, metrics, origins)
+        self._realtime = RealtimeServer(
+            endpoint, self._sessions, settings.host, settings.realtime_port, settings.max_message_bytes
+        )
+        self._realtime.start()
 
     async def load(self) -> None:
         """There is no model; begin to connect (a service may come later), and to watch the sessions."""
@@ -49,7 +77,9 @@ class Orchestrator(server.Service):
         self._running.append(asyncio.create_task(self._watchdog.run()))
 
     async def aclose(self) -> None:
-        """Close the connections to the services."""
+        """End the sessions of Realtime clients; close the connections to the services."""
+        if self._realtime is not None:
+            await self._realtime.aclose()
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

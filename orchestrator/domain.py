@@ -115,10 +115,11 @@ class TranscriptCompleted:
 
 @dataclass(frozen=True)
 class ResponseCreated:
-    """A response begins."""
+    """A response begins; `audio_format` is of its audio, None where it is text alone."""
 
     response_id: str
     item_id: str
+    audio_format: AudioFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -178,10 +179,13 @@ class SessionUpdated:
 
 @dataclass(frozen=True)
 class Failure:
-    """Something failed and the session goes on; `client_event_id` names the client event at fault, if one is."""
+    """Something failed and the session goes on; `client_event_id` names the client event at fault, if one is, and
+    `item_id` the utterance that will have no transcript, if that is what failed.
+    """
 
     error: ParleyError
     client_event_id: str = ""
+    item_id: str = ""
 
 
 ResponseEvent = ResponseCreated | TextDelta | AudioDelta | FunctionCall | ResponseDone

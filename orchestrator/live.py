@@ -36,6 +36,7 @@ from orchestrator.session import (
     DiscardResponse,
     FinishResponse,
     HoldResponse,
+    KeepWords,
     Prefill,
     ResumeResponse,
     Session,
@@ -62,11 +63,13 @@ class SessionOptions:
         turn: how responses are made.
         speculation: whether responses begin at a pause that may be the end of the user's turn.
         false_interruption_timeout_s: seconds after which a held response goes on, where no words have come.
+        continue_calls: whether outputs of functions are answered by themselves, once all are there.
     """
 
     turn: TurnOptions
     speculation: bool = True
     false_interruption_timeout_s: float = 2.0
+    continue_calls: bool = True
 
 
 class LiveSession:
@@ -86,6 +89,7 @@ class LiveSession:
         self._options, self._metrics = options, metrics
         self._state = Session(
             f"{session_id}_response",
+            continue_calls=options.continue_calls,
             speculation=options.speculation,
             false_interruption_timeout_s=options.false_interruption_timeout_s,
         )
@@ -101,6 +105,8 @@ class LiveSession:
         self._heard = Heard(clock.now())
         self._voice_at: float | None = None
         """When the voice that is being heard began; None where that is not known."""
+        self._untranscribed = ""
+        """The utterance whose final transcript is still to come."""
         self._turn: Turn | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefilling = False
@@ -159,6 +165,7 @@ class LiveSession:
             ParleyError: where recognition failed a moment ago, so that there is nothing to end.
         """
         await self._hearing.commit()
+        self._state.turn_committed()
 
     def clear_audio(self) -> None:
         """Forget what was said since the last turn."""
@@ -196,10 +203,10 @@ class LiveSession:
             raise InvalidArgumentError("this item is not being spoken", field="conversation_item_truncate.item_id")
         self._turn.truncate(played_s)
 
-    def create_response(self) -> None:
-        """Answer what the conversation holds."""
+    def create_response(self, config: SessionConfig | None = None) -> None:
+        """Answer what the conversation holds; with this configuration, if one is given, in place of the session's."""
         self._heard = Heard(clock.now())
-        self._execute(self._state.response_requested(clock.now()))
+        self._execute(self._state.response_requested(clock.now(), config))
 
     def cancel_response(self, response_id: str) -> None:
         """Stop the response with this id, or the current one."""
@@ -228,6 +235,7 @@ class LiveSession:
         now = clock.now()
         match event:
             case SpeechStarted(item_id, start_s):
+                self._untranscribed = item_id
                 self._voice_at = self._hearing.arrived_at(start_s)
                 self._on_voice(event, self._state.speech_started(item_id, now))
             case SpeechPaused(item_id, at_s):
@@ -237,6 +245,7 @@ class LiveSession:
                 self._voice_at = None
                 self._on_words(item_id, self._state.speech_resumed(item_id, now))
             case SpeechStopped(item_id, end_s):
+                self._untranscribed = item_id
                 ended_at = self._hearing.arrived_at(end_s)
                 self._heard = Heard(ended_at, endpointing=now - ended_at)
                 self._state.speech_stopped(item_id)
@@ -252,6 +261,7 @@ class LiveSession:
                 self._on_words(item_id, commands)
             case TranscriptCompleted(item_id, text, language_code):
                 self.outbox.put(event)
+                self._untranscribed = ""
                 self._heard = replace(self._heard, final_transcript=now - self._heard.ended_at)
                 text = self._without_echo(text)
                 words = interrupts(text, language_code)
@@ -287,8 +297,9 @@ class LiveSession:
 
     def _on_lost(self, error: ParleyError | None) -> None:
         if error is not None:
-            self.outbox.put(Failure(error))
-        self._execute(self._state.speech_lost())
+            self.outbox.put(Failure(error, item_id=self._untranscribed))
+        self._untranscribed = ""
+        self._execute(self._state.speech_lost(clock.now()))
 
     # Responding
 
@@ -303,6 +314,8 @@ class LiveSession:
             elif isinstance(command, AnswerCalls):
                 for call_id in command.call_ids:
                     self._own(self._append_item(no_output(call_id), ""))
+            elif isinstance(command, KeepWords):
+                self._own(self._append_item(user_message(command.text), ""))
             elif self._turn is not None and self._turn.response_id == command.response_id:
                 self._steer(self._turn, command)
         self._set_alarm()
@@ -311,7 +324,7 @@ class LiveSession:
         messages = () if command.input.text is None else (user_message(command.input.text),)
         self._turn = Turn(
             self._stages,
-            self._config,
+            command.input.config or self._config,
             self.outbox,
             command.response_id,
             Prompt(messages, self.conversation_id, command.input.language_code),

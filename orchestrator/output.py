@@ -79,7 +79,8 @@ class Output:
     def release(self) -> None:
         """Tell the client that the response begins, and all that has waited for it."""
         self._released = True
-        self._outbox.put(ResponseCreated(self.response_id, self.item_id))
+        audio_format = self._options.audio_format if self._options.spoken else None
+        self._outbox.put(ResponseCreated(self.response_id, self.item_id, audio_format))
         self._flush()
 
     async def until_released(self) -> None:

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import logging
-import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
 
@@ -14,18 +12,13 @@ from parley.agent.v1 import agent_service_pb2_grpc
 
 from orchestrator.convert import converse_response, merge_config, respond_request, respond_response
 from orchestrator.domain import Failure, SessionConfig
-from orchestrator.live import LiveSession, SessionOptions
-from orchestrator.metrics import TurnMetrics
+from orchestrator.live import LiveSession
+from orchestrator.sessions import Sessions, new_id
 from orchestrator.single import respond
-from orchestrator.stages import Services
-from orchestrator.watchdog import Watchdog
 from services.common import logs
-from services.common.admission import AdmissionQueue
 from services.common.errors import InvalidArgumentError, ParleyError
 from services.common.status import to_status
 from services.common.wire import seconds
-
-log = logging.getLogger(__name__)
 
 FIRST_EVENT_S = 10.0
 """A client that opens a session and says nothing holds its place no longer."""
@@ -33,56 +26,42 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
-    """See the contract; `sessions` bounds how many clients are served at a time."""
+    """See the contract."""
 
-    def __init__(
-        self, services: Services, sessions: AdmissionQueue, options: SessionOptions, watchdog: Watchdog
-    ) -> None:
-        self._services = services
+    def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._options = options
-        self._watchdog = watchdog
-        self._metrics = TurnMetrics()
         self._telling: set[asyncio.Task[None]] = set()
 
     async def Converse(
         self, request_iterator: AsyncIterator[pb.ConverseRequest], context: _Context
     ) -> AsyncIterator[pb.ConverseResponse]:
         """Hold a live conversation."""
-        async with self._sessions.admit():
+        async with self._sessions.places.admit():
             first = await _first(request_iterator)
             if first is None:
                 return
-            config, known = _opening(first)
-            # The id is chosen here: every call about a conversation carries it, which is how they find one replica.
-            session_id, conversation_id = _new_id("session"), known or _new_id("conv")
-            with logs.ids(session_id=session_id, conversation_id=conversation_id), self._metrics.session():
-                stages = self._services.for_session()
-                session = LiveSession(stages, session_id, config, self._options, self._metrics)
-                await session.open(conversation_id, resume=bool(known))
-                log.info("session opened")
+            config, conversation_id = _opening(first)
+            async with self._sessions.open(config, conversation_id, self._dropper(context)) as (session, guard):
                 reader = asyncio.create_task(_read(request_iterator, session))
                 event_ids = (f"event_{number}" for number in itertools.count(1))
                 try:
-                    with self._watchdog.watch(self._dropper(context), session) as guard:
-                        async for event in session.outbox:
-                            guard.handed()
-                            yield converse_response(event, next(event_ids))
-                            guard.taken()
+                    async for event in session.outbox:
+                        guard.handed()
+                        yield converse_response(event, next(event_ids))
+                        guard.taken()
                     await reader
                 finally:
                     reader.cancel()
-                    await session.aclose()
                     await asyncio.gather(reader, return_exceptions=True)
-                    log.info("session closed")
 
     async def Respond(self, request: pb.RespondRequest, context: _Context) -> AsyncIterator[pb.RespondResponse]:
         """Run one turn."""
         turn = respond_request(request)
-        async with self._sessions.admit():
-            with logs.ids(session_id=_new_id("session"), conversation_id=turn.conversation_id):
-                answering = respond(self._services.for_session(), turn, self._options.turn, self._metrics)
-                with self._watchdog.watch(self._dropper(context)) as guard:
+        sessions = self._sessions
+        async with sessions.places.admit():
+            with logs.ids(session_id=new_id("session"), conversation_id=turn.conversation_id):
+                answering = respond(sessions.services.for_session(), turn, sessions.options.turn, sessions.metrics)
+                with sessions.watchdog.watch(self._dropper(context)) as guard:
                     async with contextlib.aclosing(answering) as events:
                         async for event in events:
                             guard.handed()
@@ -161,7 +140,3 @@ def _opening(first: pb.ConverseRequest) -> tuple[SessionConfig, str]:
         raise InvalidArgumentError("must be the first event", field="session_update")
     opening = first.session_update.session
     return merge_config(SessionConfig(), opening), opening.conversation_id
-
-
-def _new_id(kind: str) -> str:
-    return f"{kind}_{uuid.uuid4().hex[:16]}"

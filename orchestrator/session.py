@@ -20,9 +20,11 @@
 
 *Words* are what may interrupt: not an empty transcript, not "mm-hm" while the agent has its say (`interruptions.py`).
 `resume` leads back to THINKING or SPEAKING. Where the session forbids interruptions, nothing is held or cancelled, and
-the user is answered afterwards. A speculation is a response that the client does not know of, begun at a pause that may
-be the end of the user's turn; the state stays USER_SPEAKING until it is confirmed. A response that was cancelled or
-discarded is still there until it has ended: what comes meanwhile is queued, so that its history is settled first.
+the user is answered afterwards. Where utterances are not answered by themselves, their words are kept in the history,
+and a response that is asked for waits for those that are on their way. A speculation is a response that the client does
+not know of, begun at a pause that may be the end of the user's turn; the state stays USER_SPEAKING until it is
+confirmed. A response that was cancelled or discarded is still there until it has ended: what comes meanwhile is queued,
+so that its history is settled first.
 Responses are recognised by their ids, utterances by theirs; what is said of an old one is ignored.
 
 A response that has made function calls is continued by another as soon as it has ended and all outputs are there; where
@@ -31,9 +33,10 @@ without them (`tool_calls.py`).
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from orchestrator.domain import SessionConfig
 from orchestrator.interruptions import normalized
 from orchestrator.tool_calls import Route, ToolCalls
 from services.common.errors import InvalidArgumentError, OverloadedError, ToolOutputPendingError
@@ -56,12 +59,13 @@ class State(Enum):
 @dataclass(frozen=True)
 class TurnInput:
     """What a response answers: the user's words, or (None) what the conversation holds already, such as outputs of
-    functions (`continues`).
+    functions (`continues`). `config` is in place of the session's.
     """
 
     text: str | None
     language_code: str = ""
     continues: bool = False
+    config: SessionConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,13 @@ class AnswerCalls:
 
 
 @dataclass(frozen=True)
+class KeepWords:
+    """Command: the user's words are a part of the conversation, though nobody has asked for an answer yet."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Prefill:
     """Command: make the model ready for the user's words."""
 
@@ -136,6 +147,7 @@ Command = (
     | CancelResponse
     | FinishResponse
     | AnswerCalls
+    | KeepWords
     | Prefill
 )
 
@@ -165,6 +177,7 @@ class Session:
     """See the module's table. Ids of responses are counted: `PREFIX_1`, `PREFIX_2`.
 
     Attributes:
+        continue_calls: whether what functions have returned is answered by itself, once all of it is there.
         hold_at_voice: whether the user's voice holds a response; otherwise only their words stop it.
         false_interruption_timeout_s: seconds after which a held response goes on, where no words have come.
         wake_at: when `time_passed` must be called; None where there is nothing to wait for.
@@ -173,6 +186,7 @@ class Session:
     prefix: str
     interrupt_response: bool = True
     create_response: bool = True
+    continue_calls: bool = True
     hold_at_voice: bool = True
     speculation: bool = True
     false_interruption_timeout_s: float = 2.0
@@ -182,6 +196,11 @@ class Session:
     _voice: _Voice | None = None
     _queue: deque[TurnInput] = field(default_factory=deque)
     _guess: TurnInput | None = None
+    _committed: bool = False
+    """The client has ended a turn whose transcript is still to come."""
+    _asked: TurnInput | None = None
+    """The response that was asked for before those words were known."""
+    _abandoned: bool = False
     calls: ToolCalls = field(default_factory=ToolCalls)
 
     @property
@@ -224,6 +243,10 @@ class Session:
         """The user's turn is over; its transcript follows."""
         self.speech_paused(utterance)
 
+    def turn_committed(self) -> None:
+        """The client has ended the user's turn; its transcript follows."""
+        self._committed = True
+
     def words_heard(self, utterance: str, *, words: bool) -> list[Command]:
         """An interim transcript; `words` says whether it may interrupt."""
         heard = self._voice is not None and self._voice.utterance == utterance
@@ -252,7 +275,8 @@ class Session:
         """
         if self._voice is not None and self._voice.utterance == utterance:
             self._voice = None
-        self._guess = None
+        self._guess, self._committed = None, False
+        asked, self._asked = self._asked, None
         answer = bool(text.strip()) and self.create_response
         response = self._response
         if response is not None and response.speculative and not response.ending:
@@ -266,17 +290,27 @@ class Session:
             commands = self._interrupt()
         else:
             commands = []
-        return [*commands, *self._start(TurnInput(text, language_code), now)] if answer else commands
+        if answer:
+            return [*commands, *self._start(TurnInput(text, language_code), now)]
+        if text.strip() and not self._abandoned:
+            commands = [*commands, KeepWords(text)]
+        if asked is not None:
+            commands = [*commands, *self._start(replace(asked, language_code=language_code), now)]
+        return commands
 
-    def speech_lost(self) -> list[Command]:
+    def speech_lost(self, now: float) -> list[Command]:
         """What is being said will have no transcript."""
         self._voice = self._guess = None
-        return self._discard() or self._resume()
+        self._committed, asked, self._asked = False, self._asked, None
+        commands = self._discard() or self._resume()
+        return commands if asked is None else [*commands, *self._start(asked, now)]
 
     # What the client asks for
 
-    def response_requested(self, now: float) -> list[Command]:
-        """The client asks for a response to what the conversation holds. What continues by itself needs no asking.
+    def response_requested(self, now: float, config: SessionConfig | None = None) -> list[Command]:
+        """The client asks for a response to what the conversation holds, with a configuration of its own if it says so.
+        What continues by itself needs no asking; words that are on their way, and are not answered by themselves, are
+        waited for.
 
         Raises:
             ToolOutputPendingError: calls of functions wait for their outputs.
@@ -286,7 +320,12 @@ class Session:
             raise ToolOutputPendingError("function calls wait for their outputs", field="response_create")
         if self._continues():
             return []
-        return [*self._discard(), *self._start(TurnInput(None), now)]
+        asked = TurnInput(None, config=config)
+        ended = self._committed or (self._voice is not None and not self._voice.speaking)
+        if ended and not self.create_response:
+            self._asked = asked
+            return []
+        return [*self._discard(), *self._start(asked, now)]
 
     def cancel_requested(self, response_id: str) -> list[Command]:
         """The client cancels a response, or with an empty id the current one.
@@ -302,8 +341,8 @@ class Session:
     def abandon(self) -> list[Command]:
         """The client has gone: nothing that waits is answered."""
         self._queue.clear()
-        self._guess = None
-        self.create_response = False
+        self._guess = self._asked = None
+        self.create_response, self._abandoned = False, True
         return self._discard() or self._cancel()
 
     # What happens to the response
@@ -365,7 +404,7 @@ class Session:
 
     def _continue(self, now: float) -> list[Command]:
         """Answer the outputs of functions."""
-        if not self.create_response or any(turn.continues for turn in self._queue):
+        if not self.create_response or not self.continue_calls or any(turn.continues for turn in self._queue):
             return []
         return [*self._discard(), *self._start(TurnInput(None, continues=True), now)]
 

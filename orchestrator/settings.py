@@ -8,6 +8,7 @@ from services.common.settings import ServerSettings
 _STAGES: JsonDict = {"group": "stages"}
 _LIMITS: JsonDict = {"group": "limits"}
 _TURNS: JsonDict = {"group": "turns"}
+_REALTIME: JsonDict = {"group": "realtime bridge"}
 
 
 class OrchestratorSettings(ServerSettings):
@@ -80,4 +81,16 @@ class OrchestratorSettings(ServerSettings):
         ge=0,
         description="seconds after which a client that does not read is dropped; 0 is never",
         json_schema_extra=_LIMITS,
+    )
+    realtime_port: int = Field(
+        -1,
+        ge=-1,
+        le=65535,
+        description="port for clients of the OpenAI Realtime API, and for the web page; 0 takes a free one, -1 is off",
+        json_schema_extra=_REALTIME,
+    )
+    realtime_origins: str = Field(
+        "",
+        description="web sites whose pages may connect, beside the server's own: https://a.example,…; * is all",
+        json_schema_extra={**_REALTIME, "default_text": "none"},
     )

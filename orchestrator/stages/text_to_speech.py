@@ -25,6 +25,14 @@ class WordTiming:
     end_s: float
 
 
+@dataclass(frozen=True)
+class Voice:
+    """A voice and the languages that it speaks (BCP-47)."""
+
+    name: str
+    language_codes: tuple[str, ...]
+
+
 class TextToSpeech:
     """Speech for segments of text."""
 
@@ -60,6 +68,14 @@ class TextToSpeech:
     async def check_voice(self, name: str) -> None:
         """Raise VoiceNotFoundError for a name that the service does not have; empty is its default."""
         if name:
-            with explained(NAME):
-                listed = await self._stub.ListVoices(tts_service_pb2.ListVoicesRequest(), metadata=id_metadata())
-            check_name(name, (voice.name for voice in listed.voices), "session.voice", VoiceNotFoundError)
+            check_name(name, (voice.name for voice in await self.voices()), "session.voice", VoiceNotFoundError)
+
+    async def voices(self) -> tuple[Voice, ...]:
+        """What the service has.
+
+        Raises:
+            ParleyError: where the call fails.
+        """
+        with explained(NAME):
+            listed = await self._stub.ListVoices(tts_service_pb2.ListVoicesRequest(), metadata=id_metadata())
+        return tuple(Voice(voice.name, tuple(voice.language_codes)) for voice in listed.voices)

@@ -32,6 +32,8 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "session_idle_timeout_s",
         "session_max_s",
         "client_read_timeout_s",
+        "realtime_port",
+        "realtime_origins",
         # Speech to text
         "stt",
         "language",

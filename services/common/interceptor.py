@@ -99,7 +99,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
 
     def _unary(self, behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            call = _Call(self._gate, self._metrics, method, context)
+            call = _GrpcCall(self._gate, self._metrics, method, context)
             with call:
                 try:
                     self._gate.check()
@@ -114,7 +114,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         self, behaviour: Callable[..., AsyncIterator[Any]], method: str
     ) -> Callable[..., AsyncIterator[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            call = _Call(self._gate, self._metrics, method, context)
+            call = _GrpcCall(self._gate, self._metrics, method, context)
             with call:
                 responses = None
                 try:
@@ -171,49 +171,60 @@ def _check_parsed(request: Any) -> None:
         raise request
 
 
-class _Call:
-    """One call: its log ids, its metrics and its end."""
+class Call:
+    """One call, of whatever protocol: it counts for the drain and in the metrics. `code` is how it ends: a status."""
+
+    def __init__(self, gate: Gate, metrics: ServerMetrics, method: str) -> None:
+        self._gate, self._metrics, self._method = gate, metrics, method
+        self._begun = time.monotonic()
+        self.code = "OK"
+
+    def __enter__(self) -> None:
+        self._gate.enter()
+        self._metrics.call_started(self._method)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if self.code == "OK" and kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
+            self.code = "CANCELLED"
+        self._metrics.call_ended(self._method, self.code, time.monotonic() - self._begun)
+        self._gate.leave()
+
+
+class _GrpcCall(Call):
+    """One gRPC call: its log ids as well."""
 
     def __init__(
         self, gate: Gate, metrics: ServerMetrics, method: str, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        self._gate = gate
-        self._metrics = metrics
-        self._method = method
+        super().__init__(gate, metrics, method)
         self._context = context
         metadata = context.invocation_metadata() or ()
         self._ids = logs.ids(**{_ID_HEADERS[key]: str(value) for key, value in metadata if key in _ID_HEADERS})
-        self._begun = time.monotonic()
-        self._code = "OK"
 
     def __enter__(self) -> None:
-        self._gate.enter()
+        super().__enter__()
         self._ids.__enter__()
-        self._metrics.call_started(self._method)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if self._code == "OK" and kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
-            self._code = "CANCELLED"
-        self._metrics.call_ended(self._method, self._code, time.monotonic() - self._begun)
         self._ids.__exit__(None, None, None)
-        self._gate.leave()
+        super().__exit__(kind, error, traceback)
 
     async def abort(self, error: Exception) -> None:
         """End the call with the status that the exception stands for; only Parley's own messages reach the client."""
         if self._context.cancelled():  # reading from a client that has gone may fail in many ways
-            self._code = "CANCELLED"
+            self.code = "CANCELLED"
             return
         if isinstance(error, ParleyError):
             status = to_status(error)
-            self._code = status.code.name
+            self.code = status.code.name
             log.info(
                 "call refused",
-                extra={"method": self._method, "code": self._code, "reason": error.reason, "error": status.details},
+                extra={"method": self._method, "code": self.code, "reason": error.reason, "error": status.details},
             )
             await self._context.abort_with_status(status)
         if isinstance(error, grpc.aio.AbortError):
-            self._code = "ABORTED"
+            self.code = "ABORTED"
             raise error
-        self._code = "INTERNAL"
+        self.code = "INTERNAL"
         log.exception("call failed", extra={"method": self._method}, exc_info=error)
         await self._context.abort(grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE)

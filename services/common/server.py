@@ -1,6 +1,7 @@
 """The life of every Parley server, as one sequence to read from top to bottom: see `run`."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -49,6 +50,13 @@ class Service(ABC):
     def register(self, server: grpc.aio.Server) -> None:
         """Add the servicers. Called before `load`: calls that come meanwhile are refused with MODEL_LOADING."""
 
+    async def listen(self, gate: Gate, metrics: ServerMetrics) -> None:  # noqa: B027  most have nothing of the kind
+        """Serve what is not gRPC, too, under the same gate; called once the gRPC port is open.
+
+        Raises:
+            StartupError: where it cannot.
+        """
+
     @abstractmethod
     async def aclose(self) -> None:
         """Let go of everything; no call is running any more."""
@@ -91,6 +99,8 @@ async def run(service: Service, settings: ServerSettings) -> None:
     )
 
     try:
+        await service.listen(gate, metrics)
+
         # 2. Load; a signal ends the wait.
         loading = asyncio.create_task(service.load())
         ended = asyncio.create_task(stopping.wait())
@@ -162,14 +172,14 @@ def _connection_age(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
 async def _finish_calls(server: grpc.aio.Server, gate: Gate, grace_s: float) -> None:
     """Tell clients to go elsewhere, and wait for the calls that run; those that outlast the grace are cancelled.
 
-    The server's own wait is not enough: a watcher of health never ends its call, and would use up the whole grace.
+    The server's own wait is not enough: a watcher of health never ends its call, and would use up the whole grace, and
+    of calls that are not gRPC it knows nothing.
     """
     stopped = asyncio.create_task(server.stop(grace_s))
-    emptied = asyncio.create_task(gate.wait_empty())
-    await asyncio.wait((stopped, emptied), return_when=asyncio.FIRST_COMPLETED)
-    emptied.cancel()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(gate.wait_empty(), grace_s)
     await server.stop(min(grace_s, _LAST_STATUS_S))
-    await asyncio.gather(stopped, emptied, return_exceptions=True)
+    await asyncio.gather(stopped, return_exceptions=True)
 
 
 async def _set_health(servicer: health.aio.HealthServicer, names: Sequence[str], *, serving: bool) -> None:

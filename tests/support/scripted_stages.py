@@ -36,6 +36,7 @@ class ScriptedLlm:
 
     scripts: deque[list[Step]] = field(default_factory=deque)
     prompts: list[Prompt] = field(default_factory=list)
+    configs: list[SessionConfig] = field(default_factory=list)
     commits: list[tuple[str, str, str | None]] = field(default_factory=list)
     discards: list[str] = field(default_factory=list)
     prefills: int = 0
@@ -46,6 +47,7 @@ class ScriptedLlm:
 
     async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
         self.prompts.append(prompt)
+        self.configs.append(config)
         try:
             for step in self.scripts.popleft():
                 if isinstance(step, ParleyError):

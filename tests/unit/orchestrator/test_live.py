@@ -344,8 +344,17 @@ async def test_failed_recognition_is_told_and_the_session_lives_on(monkeypatch: 
         client.hear(UpstreamError("the speech-to-text service is not reachable"))
         failure = await client.until(Failure)
         assert "speech-to-text" in failure.error.message
+        assert failure.item_id == ""
         await client.say("hi")
         assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
+
+
+async def test_an_utterance_whose_transcript_fails_is_named() -> None:
+    async with Client() as client:
+        await client.session.append_audio(SECOND)
+        client.hear(SpeechStarted("u", 0.1), SpeechStopped("u", 0.9), UpstreamError("down"))
+        spoken = await client.until(SpeechStopped)
+        assert (await client.until(Failure)).item_id == spoken.item_id
 
 
 async def test_audio_is_dropped_for_a_while_after_recognition_failed() -> None:
@@ -364,6 +373,18 @@ async def test_items_enter_the_history_before_the_response_that_follows() -> Non
         await client.until(ResponseDone)
         assert [item.content[0].text for item in client.stages.llm.items] == ["context"]
         assert client.stages.llm.prompts[0].messages == ()
+
+
+async def test_words_that_are_not_answered_by_themselves_are_in_the_history_before_the_response_asked_for() -> None:
+    config = SessionConfig(turn_detection=TurnDetection(manual=True, create_response=False))
+    async with Client(answer("Hello."), config=config) as client:
+        await client.session.append_audio(SECOND)
+        await client.session.commit_audio()
+        client.session.create_response(replace(config, instructions="Rhyme."))
+        client.hear(SpeechStopped("u", 1.0), TranscriptCompleted("u", "hi", "en"))
+        await client.until(ResponseDone)
+        assert client.stages.llm.items == [user_message("hi")]
+        assert client.stages.llm.configs[0].instructions == "Rhyme."
 
 
 async def test_a_refused_item_names_the_client_event() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain import SessionConfig
 from orchestrator.session import (
     MAX_QUEUED_TURNS,
     MAX_SPECULATIONS,
@@ -16,6 +17,7 @@ from orchestrator.session import (
     DiscardResponse,
     FinishResponse,
     HoldResponse,
+    KeepWords,
     Prefill,
     ResumeResponse,
     Session,
@@ -94,14 +96,39 @@ def test_a_transcript_starts_nothing_where_the_client_asks_for_responses_itself(
     s.speech_started("u", 0.0)
     s.speech_paused("u")
     assert s.pause_transcribed("u", "one", "", words=True) == []
-    assert s.transcript_completed("u", "one", "", 0.0) == []
+    assert s.transcript_completed("u", "one", "", 0.0) == [KeepWords("one")]
     assert s.response_requested(0.0) == [StartResponse("r_1", TurnInput(None))]
+
+
+@pytest.mark.parametrize("end", ["the client's word", "a silence"])
+def test_a_response_that_is_asked_for_waits_for_the_words_that_are_on_their_way(end: str) -> None:
+    s = session(create_response=False)
+    if end == "a silence":
+        s.speech_started("u", 0.0)
+        s.speech_stopped("u")
+    else:
+        s.turn_committed()
+    assert s.response_requested(0.0) == []
+    started = StartResponse("r_1", TurnInput(None, "en"))
+    assert s.transcript_completed("u", "one", "en", 1.0) == [KeepWords("one"), started]
+
+
+def test_a_response_that_waits_for_words_comes_without_them_where_they_are_lost() -> None:
+    s = session(create_response=False)
+    s.turn_committed()
+    assert s.response_requested(0.0) == []
+    assert s.speech_lost(1.0) == [StartResponse("r_1", TurnInput(None))]
+
+
+def test_a_response_may_be_asked_for_with_a_configuration_of_its_own() -> None:
+    config = SessionConfig(instructions="Rhyme.")
+    assert session().response_requested(0.0, config) == [StartResponse("r_1", TurnInput(None, config=config))]
 
 
 def test_speech_that_is_lost_leaves_the_user_silent() -> None:
     s = session()
     s.speech_started("u", 0.0)
-    assert s.speech_lost() == []
+    assert s.speech_lost(11.0) == []
     assert s.state is State.LISTENING
 
 
@@ -171,7 +198,7 @@ def test_without_words_the_response_goes_on_after_a_time_and_only_words_stop_it_
 def test_speech_that_is_lost_lets_the_response_go_on() -> None:
     s = speaking()
     s.speech_started("v", 10.0)
-    assert s.speech_lost() == [ResumeResponse("r_1")]
+    assert s.speech_lost(11.0) == [ResumeResponse("r_1")]
 
 
 def test_the_successor_of_a_cancelled_response_waits_until_its_history_is_settled() -> None:
@@ -438,12 +465,21 @@ def test_a_client_that_asks_for_responses_itself_asks_for_this_one_too() -> None
     assert s.response_requested(2.0) == [StartResponse("r_2", TurnInput(None))]
 
 
+def test_outputs_are_answered_only_where_that_is_asked_for_if_the_client_wants_it_so() -> None:
+    s = session(continue_calls=False)
+    s.response_requested(0.0)
+    s.function_called("r_1", "a")
+    s.response_ended("r_1", 1.0, frozenset("a"))
+    assert s.function_output("a", 2.0) == (Route.NOW, [])
+    assert s.response_requested(2.0) == [StartResponse("r_2", TurnInput(None))]
+
+
 # Whatever happens
 
 EVENTS = (
     *("start", "pause", "pause text", "pause silence", "resume", "stop", "interim", "interim mm-hm"),
     *("final same", "final other", "final silence", "final mm-hm", "lost"),
-    *("request", "cancel", "audio", "end", "time", "call", "output"),
+    *("commit", "request", "cancel", "audio", "end", "time", "call", "output"),
 )
 
 
@@ -481,7 +517,9 @@ class World:
             words = event in ("final same", "final other")
             self.obey(s.transcript_completed(utterance, text, "en", self.now, words=words))
         elif event == "lost":
-            self.obey(s.speech_lost())
+            self.obey(s.speech_lost(self.now))
+        elif event == "commit":
+            s.turn_committed()
         elif event == "request":
             self.obey(s.response_requested(self.now))
         elif event == "cancel":

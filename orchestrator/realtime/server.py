@@ -1,0 +1,118 @@
+"""The HTTP server of the bridge: the WebSocket endpoint, and the web page that uses it."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from orchestrator.realtime.socket import ABORT, METHOD, RealtimeEndpoint
+from orchestrator.sessions import Sessions
+from services.common.errors import ParleyError, StartupError
+
+log = logging.getLogger(__name__)
+
+WEB = Path(__file__).resolve().parents[2] / "clients" / "web"
+_PING_S = 20.0
+"""Seconds between two signs of life, and until one that is not answered ends the connection."""
+_BACKLOG = 1024
+
+
+class RealtimeServer:
+    """Serves on one port from `start` to `aclose`.
+
+    Args:
+        host: address to listen on.
+        port: 0 takes a free one.
+        max_event_bytes: largest event accepted.
+    """
+
+    def __init__(
+        self, endpoint: RealtimeEndpoint, sessions: Sessions, host: str, port: int, max_event_bytes: int
+    ) -> None:
+        self._endpoint, self._sessions, self._host, self._port = endpoint, sessions, host, port
+        app = Starlette(
+            routes=[
+                WebSocketRoute(METHOD, endpoint.serve),
+                Route("/v1/voices", self._voices),
+                Mount("/", StaticFiles(directory=WEB, html=True)),
+            ]
+        )
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                ws=_Protocol,
+                ws_max_size=max_event_bytes,
+                ws_ping_interval=_PING_S,
+                ws_ping_timeout=_PING_S,
+                ws_per_message_deflate=False,  # base64 of noise: it costs much and saves little
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                log_level=logging.WARNING,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._serving: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            StartupError: where the port is taken.
+        """
+        try:
+            listener = socket.create_server((self._host, self._port), backlog=_BACKLOG)
+        except OSError:
+            raise StartupError(
+                f"cannot serve Realtime clients on {self._host}:{self._port}; is the port taken? "
+                "Choose another --realtime_port"
+            ) from None
+        self._serving = asyncio.create_task(self._server.serve([listener]))
+        port = listener.getsockname()[1]
+        log.info("realtime bridge listening", extra={"realtime_port": port, "url": f"http://{self._host}:{port}/"})
+
+    async def aclose(self) -> None:
+        """End the sessions that are still there, and stop."""
+        self._endpoint.drain()
+        self._server.should_exit = True
+        if self._serving is not None:
+            await self._serving
+
+    async def _voices(self, request: Request) -> Response:
+        """The voices of the text-to-speech service, for a page to choose from."""
+        try:
+            voices = await self._sessions.services.tts.voices()
+        except ParleyError as error:
+            return JSONResponse({"error": {"code": error.reason.lower(), "message": error.message}}, 503)
+        return JSONResponse(
+            {"voices": [{"name": voice.name, "languages": list(voice.language_codes)} for voice in voices]}
+        )
+
+
+class _Protocol(WebSocketsSansIOProtocol):
+    """Lets the endpoint cut a connection: closing waits for a client that does not read."""
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            self.scope[ABORT] = self.transport.abort  # type: ignore[literal-required]
+
+
+class _Server(uvicorn.Server):
+    """Leaves the process's signals to `services/common/server.py`."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
