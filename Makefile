@@ -9,7 +9,7 @@ CHECKED := services orchestrator cli clients/python tools tests benchmarks
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-deploy demo test check protos flags metrics format lock bench clean
+.PHONY: help install install-deploy demo test check protos release-contract flags metrics format lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,11 +41,15 @@ check: install ## lint, types, contract, generated stubs
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/mypy
-	cd protos && ../$(BIN)/buf lint
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against released.binpb
 	$(BIN)/python tools/generate_stubs.py protos --check
 
-protos: install ## generate the Python stubs beside the contract
+protos: install ## generate the Python stubs beside the contract, and docs/api.md
 	$(BIN)/python tools/generate_stubs.py protos
+	$(BIN)/python tools/api_page.py
+
+release-contract: install ## a release: what protos/ says now is promised (protos/released.binpb)
+	cd protos && ../$(BIN)/buf breaking --against released.binpb && ../$(BIN)/buf build --exclude-source-info -o released.binpb
 
 flags: install ## write docs/flags.md from the settings
 	$(BIN)/python tools/flag_tables.py

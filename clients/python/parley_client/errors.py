@@ -42,24 +42,19 @@ class SessionError(Exception):
         self.retry_after_s, self.opened = retry_after_s, opened
 
     @property
-    def of_transport(self) -> bool:
-        """Whether grpc.aio lost the real status: it says INTERNAL of a stream that ended while something was sent."""
-        return self.code is grpc.StatusCode.INTERNAL and not self.reason
-
-    @property
     def may_go_on(self) -> bool:
         """Whether the conversation may go on in another session."""
-        return self.code in _MAY_GO_ON or self.of_transport
+        return self.code in _MAY_GO_ON
 
 
 def session_error(error: grpc.aio.AioRpcError, *, opened: bool) -> SessionError:
-    """What a failed call says, with its `google.rpc` details (AIP-193)."""
+    """What a failed call says, with its `google.rpc` details (AIP-193); the call's own error is its cause."""
     info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
     for detail in _details(error):
         for known in (info, bad, retry):
             if detail.Is(known.DESCRIPTOR):
                 detail.Unpack(known)
-    return SessionError(
+    failure = SessionError(
         error.code(),
         error.details() or "",
         reason=info.reason,
@@ -67,6 +62,8 @@ def session_error(error: grpc.aio.AioRpcError, *, opened: bool) -> SessionError:
         retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
         opened=opened,
     )
+    failure.__cause__ = error
+    return failure
 
 
 def _details(error: grpc.aio.AioRpcError) -> Iterable[any_pb2.Any]:

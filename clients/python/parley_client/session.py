@@ -17,6 +17,7 @@ from parley_client.errors import SessionError, session_error
 from parley_client.events import AudioDelta, Event, FunctionCall, Reconnected, SpeechStarted, TurnFailed
 from parley_client.playback import Playback
 from parley_client.tools import Tool
+from services.common.sent_status import SentStatus
 
 INPUT_FORMAT = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=16_000)
 OUTPUT_FORMAT = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=24_000)
@@ -64,12 +65,7 @@ async def connect(
     async with channel:
         session = Session(channel, config or pb.SessionConfig(), tools, reconnect_s, token)
         try:
-            try:
-                await session._open()
-            except SessionError as error:
-                if not error.of_transport:
-                    raise
-                await session._open()  # refused while its first message was on its way; now it is told why
+            await session._open()
             yield session
             await session._end_politely()
         finally:
@@ -207,6 +203,7 @@ class Session:
 
     async def _open(self) -> None:
         self._call = self._stub.Converse(metadata=self._metadata)
+        self._status = SentStatus(self._call)
         opening = pb.ConverseRequest(session_update=pb.SessionUpdate(session=self._config))
         try:
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
@@ -215,7 +212,8 @@ class Session:
         except TimeoutError:
             raise SessionError(grpc.StatusCode.DEADLINE_EXCEEDED, "did not answer in time") from None
         except grpc.aio.AioRpcError as error:
-            raise session_error(error, opened=bool(self.id)) from error
+            failure = self._failure(error)
+            raise failure from failure.__cause__
         if first is grpc.aio.EOF or not first.HasField("session_created"):
             raise SessionError(grpc.StatusCode.UNKNOWN, "did not open the session")
         created = first.session_created
@@ -227,7 +225,7 @@ class Session:
 
     async def _reopen(self, error: grpc.aio.AioRpcError) -> None:
         """Go on in a new session, after waits that grow, or as long as the server asks for."""
-        failure = session_error(error, opened=True)
+        failure = self._failure(error)
         give_up_at, wait_s = time.monotonic() + self._reconnect_s, _FIRST_WAIT_S
         self._online.clear()
         if self._playback is not None:
@@ -237,13 +235,16 @@ class Session:
             if self._ending or not failure.may_go_on or time.monotonic() + pause_s > give_up_at:
                 self.closed = True
                 self._online.set()  # whoever waits to send need not
-                raise failure from (failure.__cause__ or error)
+                raise failure from failure.__cause__
             await asyncio.sleep(pause_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             try:
                 await self._open()
             except SessionError as again:
                 failure = again
+
+    def _failure(self, error: grpc.aio.AioRpcError) -> SessionError:
+        return session_error(self._status.of(error), opened=bool(self.id))
 
     async def _send(self, event_id: str = "", **event: Any) -> bool:
         await self._online.wait()

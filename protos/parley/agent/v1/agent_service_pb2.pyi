@@ -55,18 +55,26 @@ class _ResponseStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Respon
     DESCRIPTOR: _descriptor.EnumDescriptor
     RESPONSE_STATUS_UNSPECIFIED: _ResponseStatus.ValueType  # 0
     RESPONSE_STATUS_COMPLETED: _ResponseStatus.ValueType  # 1
+    """Said to its end."""
     RESPONSE_STATUS_CANCELLED: _ResponseStatus.ValueType  # 2
+    """Cut off, by the user's words or by response_cancel."""
     RESPONSE_STATUS_INCOMPLETE: _ResponseStatus.ValueType  # 3
+    """Cut off by a limit of tokens, or withheld by a content filter."""
     RESPONSE_STATUS_FAILED: _ResponseStatus.ValueType  # 4
+    """A service failed; an error event came before."""
 
 class ResponseStatus(_ResponseStatus, metaclass=_ResponseStatusEnumTypeWrapper):
     """ResponseStatus is how a response ended."""
 
 RESPONSE_STATUS_UNSPECIFIED: ResponseStatus.ValueType  # 0
 RESPONSE_STATUS_COMPLETED: ResponseStatus.ValueType  # 1
+"""Said to its end."""
 RESPONSE_STATUS_CANCELLED: ResponseStatus.ValueType  # 2
+"""Cut off, by the user's words or by response_cancel."""
 RESPONSE_STATUS_INCOMPLETE: ResponseStatus.ValueType  # 3
+"""Cut off by a limit of tokens, or withheld by a content filter."""
 RESPONSE_STATUS_FAILED: ResponseStatus.ValueType  # 4
+"""A service failed; an error event came before."""
 Global___ResponseStatus: _TypeAlias = ResponseStatus  # noqa: Y015
 
 @_typing.final
@@ -91,26 +99,40 @@ class SessionConfig(_message.Message):
     OUTPUT_MODALITY_FIELD_NUMBER: _builtins.int
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     instructions: _builtins.str
+    """What the assistant is told to be and do."""
     language_code: _builtins.str
     """BCP-47, or "auto" to detect it for each utterance."""
     stt_model: _builtins.str
+    """A name of SpeechToTextService.ListModels."""
     llm_model: _builtins.str
+    """A name of LanguageModelService.ListModels."""
     voice: _builtins.str
+    """A name of TextToSpeechService.ListVoices."""
     output_modality: Global___OutputModality.ValueType
     conversation_id: _builtins.str
     """Continue a conversation kept by the LLM service; only in the first event."""
     @_builtins.property
-    def input_audio_format(self) -> _audio_pb2.AudioFormat: ...
+    def input_audio_format(self) -> _audio_pb2.AudioFormat:
+        """Of what the client sends."""
+
     @_builtins.property
-    def output_audio_format(self) -> _audio_pb2.AudioFormat: ...
+    def output_audio_format(self) -> _audio_pb2.AudioFormat:
+        """Of what it gets back."""
+
     @_builtins.property
     def turn_detection(self) -> Global___TurnDetection: ...
     @_builtins.property
-    def sampling(self) -> _chat_pb2.SamplingOptions: ...
+    def sampling(self) -> _chat_pb2.SamplingOptions:
+        """How the language model chooses its words."""
+
     @_builtins.property
-    def tools(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.Tool]: ...
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.Tool]:
+        """Functions that the client runs; an update that has any replaces all."""
+
     @_builtins.property
-    def tool_choice(self) -> _chat_pb2.ToolChoice: ...
+    def tool_choice(self) -> _chat_pb2.ToolChoice:
+        """Whether functions may, must or must not be called."""
+
     def __init__(
         self,
         *,
@@ -198,7 +220,9 @@ class TurnDetection(_message.Message):
     stopped by words alone, not already by the user's voice. Absent means false.
     """
     @_builtins.property
-    def endpointing(self) -> _audio_pb2.EndpointingConfig: ...
+    def endpointing(self) -> _audio_pb2.EndpointingConfig:
+        """When speech begins and ends, with MODE_SERVER_VAD."""
+
     def __init__(
         self,
         *,
@@ -313,6 +337,7 @@ class InputAudioBufferAppend(_message.Message):
 
     AUDIO_FIELD_NUMBER: _builtins.int
     audio: _builtins.bytes
+    """In session.input_audio_format, of any length; 20 ms is usual."""
     def __init__(
         self,
         *,
@@ -399,8 +424,11 @@ class ConversationItemTruncate(_message.Message):
     ITEM_ID_FIELD_NUMBER: _builtins.int
     AUDIO_END_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
+    """As in response_created."""
     @_builtins.property
-    def audio_end(self) -> _duration_pb2.Duration: ...
+    def audio_end(self) -> _duration_pb2.Duration:
+        """How much was played, from the start of the item."""
+
     def __init__(
         self,
         *,
@@ -474,6 +502,7 @@ class ConverseResponse(_message.Message):
     RESPONSE_DONE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
+    """Unique in the session."""
     @_builtins.property
     def session_created(self) -> Global___SessionCreated: ...
     @_builtins.property
@@ -537,9 +566,13 @@ class SessionCreated(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
+    """Names the session in the server's logs."""
     conversation_id: _builtins.str
+    """To go on with later, in SessionConfig.conversation_id."""
     @_builtins.property
-    def session(self) -> Global___SessionConfig: ...
+    def session(self) -> Global___SessionConfig:
+        """The configuration in force."""
+
     def __init__(
         self,
         *,
@@ -563,7 +596,9 @@ class SessionUpdated(_message.Message):
 
     SESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def session(self) -> Global___SessionConfig: ...
+    def session(self) -> Global___SessionConfig:
+        """The configuration in force from now on."""
+
     def __init__(
         self,
         *,
@@ -591,8 +626,11 @@ class InputAudioBufferSpeechStarted(_message.Message):
     ITEM_ID_FIELD_NUMBER: _builtins.int
     AUDIO_START_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
+    """Of the utterance; its transcripts have the same."""
     @_builtins.property
-    def audio_start(self) -> _duration_pb2.Duration: ...
+    def audio_start(self) -> _duration_pb2.Duration:
+        """From the start of the audio sent in this session."""
+
     def __init__(
         self,
         *,
@@ -616,8 +654,11 @@ class InputAudioBufferSpeechStopped(_message.Message):
     ITEM_ID_FIELD_NUMBER: _builtins.int
     AUDIO_END_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
+    """Of the utterance."""
     @_builtins.property
-    def audio_end(self) -> _duration_pb2.Duration: ...
+    def audio_end(self) -> _duration_pb2.Duration:
+        """From the start of the audio sent, without the silence after the speech."""
+
     def __init__(
         self,
         *,
@@ -641,6 +682,7 @@ class InputAudioTranscriptionUpdated(_message.Message):
     ITEM_ID_FIELD_NUMBER: _builtins.int
     TRANSCRIPT_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
+    """Of the utterance."""
     transcript: _builtins.str
     """The whole text so far: replaces the one before."""
     def __init__(
@@ -667,8 +709,11 @@ class InputAudioTranscriptionCompleted(_message.Message):
     TRANSCRIPT_FIELD_NUMBER: _builtins.int
     LANGUAGE_CODE_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
+    """Of the utterance."""
     transcript: _builtins.str
+    """What was said; empty where it was no speech."""
     language_code: _builtins.str
+    """BCP-47; as set, or as detected."""
     def __init__(
         self,
         *,
@@ -693,7 +738,9 @@ class ResponseCreated(_message.Message):
     RESPONSE_ID_FIELD_NUMBER: _builtins.int
     ITEM_ID_FIELD_NUMBER: _builtins.int
     response_id: _builtins.str
+    """Unique in the session."""
     item_id: _builtins.str
+    """Of what is said in it, for conversation_item_truncate."""
     def __init__(
         self,
         *,
@@ -723,6 +770,7 @@ class ResponseOutputTextDelta(_message.Message):
     response_id: _builtins.str
     item_id: _builtins.str
     delta: _builtins.str
+    """Follows the delta before."""
     @_builtins.property
     def offset(self) -> _duration_pb2.Duration:
         """Of the audio that says it, from the start of the item; absent without audio."""
@@ -756,6 +804,7 @@ class ResponseOutputAudioDelta(_message.Message):
     response_id: _builtins.str
     item_id: _builtins.str
     audio: _builtins.bytes
+    """In session.output_audio_format, whole samples."""
     @_builtins.property
     def offset(self) -> _duration_pb2.Duration:
         """Of the first sample, from the start of the item. Less than the end of the
@@ -788,7 +837,9 @@ class ResponseFunctionCall(_message.Message):
     CALL_FIELD_NUMBER: _builtins.int
     response_id: _builtins.str
     @_builtins.property
-    def call(self) -> _chat_pb2.ToolCall: ...
+    def call(self) -> _chat_pb2.ToolCall:
+        """Answer it with a message of ROLE_TOOL that has its id."""
+
     def __init__(
         self,
         *,
@@ -852,17 +903,29 @@ class TurnTimings(_message.Message):
     FIRST_AUDIO_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def endpointing(self) -> _duration_pb2.Duration: ...
+    def endpointing(self) -> _duration_pb2.Duration:
+        """Until it was decided that the user's turn is over."""
+
     @_builtins.property
-    def final_transcript(self) -> _duration_pb2.Duration: ...
+    def final_transcript(self) -> _duration_pb2.Duration:
+        """Until the final transcript."""
+
     @_builtins.property
-    def first_token(self) -> _duration_pb2.Duration: ...
+    def first_token(self) -> _duration_pb2.Duration:
+        """Until the language model's first token."""
+
     @_builtins.property
-    def first_segment(self) -> _duration_pb2.Duration: ...
+    def first_segment(self) -> _duration_pb2.Duration:
+        """Until the first text to be spoken."""
+
     @_builtins.property
-    def first_audio(self) -> _duration_pb2.Duration: ...
+    def first_audio(self) -> _duration_pb2.Duration:
+        """Until the first audio was sent."""
+
     @_builtins.property
-    def total(self) -> _duration_pb2.Duration: ...
+    def total(self) -> _duration_pb2.Duration:
+        """Until the response ended."""
+
     def __init__(
         self,
         *,
@@ -894,6 +957,7 @@ class ErrorEvent(_message.Message):
     client_event_id: _builtins.str
     """event_id of the client event at fault, if any."""
     reason: _error_reason_pb2.ErrorReason.ValueType
+    """For a program to read."""
     message: _builtins.str
     """For a person to read; never a secret, a path or a stack trace."""
     @_builtins.property
@@ -929,8 +993,11 @@ class RespondRequest(_message.Message):
     audio: _builtins.bytes
     """In session.input_audio_format; 60 s or 4 MiB at most."""
     text: _builtins.str
+    """What the user writes instead of speaking."""
     @_builtins.property
-    def session(self) -> Global___SessionConfig: ...
+    def session(self) -> Global___SessionConfig:
+        """Without turn_detection; the rest as in a live session."""
+
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.Message]:
         """The context; not with session.conversation_id."""

@@ -28,18 +28,26 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     DESCRIPTOR: _descriptor.EnumDescriptor
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     ROLE_SYSTEM: _Role.ValueType  # 1
+    """Instructions."""
     ROLE_USER: _Role.ValueType  # 2
+    """Who speaks with the assistant."""
     ROLE_ASSISTANT: _Role.ValueType  # 3
+    """The model."""
     ROLE_TOOL: _Role.ValueType  # 4
+    """The output of a call."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """Role is who wrote a message."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 ROLE_SYSTEM: Role.ValueType  # 1
+"""Instructions."""
 ROLE_USER: Role.ValueType  # 2
+"""Who speaks with the assistant."""
 ROLE_ASSISTANT: Role.ValueType  # 3
+"""The model."""
 ROLE_TOOL: Role.ValueType  # 4
+"""The output of a call."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 class _FinishReason:
@@ -50,18 +58,26 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     DESCRIPTOR: _descriptor.EnumDescriptor
     FINISH_REASON_UNSPECIFIED: _FinishReason.ValueType  # 0
     FINISH_REASON_STOP: _FinishReason.ValueType  # 1
+    """The model ended, or a stop text came."""
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
+    """Cut at the longest answer allowed."""
     FINISH_REASON_TOOL_CALLS: _FinishReason.ValueType  # 3
+    """The model waits for the outputs of its calls."""
     FINISH_REASON_CONTENT_FILTER: _FinishReason.ValueType  # 4
+    """Withheld by the provider."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """FinishReason is why generation ended."""
 
 FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
 FINISH_REASON_STOP: FinishReason.ValueType  # 1
+"""The model ended, or a stop text came."""
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
+"""Cut at the longest answer allowed."""
 FINISH_REASON_TOOL_CALLS: FinishReason.ValueType  # 3
+"""The model waits for the outputs of its calls."""
 FINISH_REASON_CONTENT_FILTER: FinishReason.ValueType  # 4
+"""Withheld by the provider."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -81,7 +97,9 @@ class Message(_message.Message):
     tool_call_id: _builtins.str
     """Required with ROLE_TOOL."""
     @_builtins.property
-    def content(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]: ...
+    def content(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]:
+        """In the order in which the model reads it."""
+
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]:
         """Only with ROLE_ASSISTANT."""
@@ -168,7 +186,9 @@ class Tool(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     PARAMETERS_JSON_SCHEMA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """1 to 64 letters, digits, dots, dashes or _; unique among the tools."""
     description: _builtins.str
+    """For the model: what it does and when to call it."""
     parameters_json_schema: _builtins.str
     """JSON Schema, as JSON text."""
     def __init__(
@@ -200,21 +220,28 @@ class ToolChoice(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         MODE_UNSPECIFIED: ToolChoice._Mode.ValueType  # 0
         MODE_AUTO: ToolChoice._Mode.ValueType  # 1
+        """The model decides; as UNSPECIFIED."""
         MODE_NONE: ToolChoice._Mode.ValueType  # 2
+        """None is called."""
         MODE_REQUIRED: ToolChoice._Mode.ValueType  # 3
+        """At least one is called."""
 
     class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
         """Mode is how free the model is."""
 
     MODE_UNSPECIFIED: ToolChoice.Mode.ValueType  # 0
     MODE_AUTO: ToolChoice.Mode.ValueType  # 1
+    """The model decides; as UNSPECIFIED."""
     MODE_NONE: ToolChoice.Mode.ValueType  # 2
+    """None is called."""
     MODE_REQUIRED: ToolChoice.Mode.ValueType  # 3
+    """At least one is called."""
 
     MODE_FIELD_NUMBER: _builtins.int
     TOOL_NAME_FIELD_NUMBER: _builtins.int
     mode: Global___ToolChoice.Mode.ValueType
     tool_name: _builtins.str
+    """This one must be called."""
     def __init__(
         self,
         *,
@@ -241,7 +268,9 @@ class ToolCall(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """No other call of the conversation has it."""
     name: _builtins.str
+    """Of the tool."""
     arguments_json: _builtins.str
     """JSON text."""
     def __init__(
@@ -275,15 +304,25 @@ class SamplingOptions(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
     max_output_tokens: _builtins.int
+    """The answer is cut there, with FINISH_REASON_LENGTH."""
     min_output_tokens: _builtins.int
+    """The answer does not end before; local backends."""
     temperature: _builtins.float
+    """0 always takes the likeliest token."""
     top_p: _builtins.float
+    """Only the likeliest tokens that together have this probability, in (0, 1]."""
     top_k: _builtins.int
+    """Only so many of the likeliest tokens."""
     frequency_penalty: _builtins.float
+    """Lowers tokens by how often they came, -2 to 2."""
     presence_penalty: _builtins.float
+    """Lowers tokens that came at all, -2 to 2."""
     seed: _builtins.int
+    """The same seed and context give the same answer, as far as a backend can."""
     @_builtins.property
-    def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The answer ends before the first of these texts."""
+
     def __init__(
         self,
         *,
@@ -347,7 +386,9 @@ class Usage(_message.Message):
     CACHED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     REASONING_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
+    """Of the whole context."""
     output_tokens: _builtins.int
+    """Of the answer, thinking included."""
     cached_input_tokens: _builtins.int
     """Part of input_tokens that was served from a prompt cache."""
     reasoning_output_tokens: _builtins.int
@@ -386,13 +427,21 @@ class GenerationTimings(_message.Message):
     TIME_TO_FIRST_SEGMENT_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def queue(self) -> _duration_pb2.Duration: ...
+    def queue(self) -> _duration_pb2.Duration:
+        """Waiting for a turn at the model."""
+
     @_builtins.property
-    def time_to_first_token(self) -> _duration_pb2.Duration: ...
+    def time_to_first_token(self) -> _duration_pb2.Duration:
+        """From the request."""
+
     @_builtins.property
-    def time_to_first_segment(self) -> _duration_pb2.Duration: ...
+    def time_to_first_segment(self) -> _duration_pb2.Duration:
+        """From the request."""
+
     @_builtins.property
-    def total(self) -> _duration_pb2.Duration: ...
+    def total(self) -> _duration_pb2.Duration:
+        """From the request to the end of the answer."""
+
     def __init__(
         self,
         *,

@@ -24,24 +24,43 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 1
+    """A field is wrong; BadRequest names it."""
     ERROR_REASON_UNSUPPORTED_AUDIO_FORMAT: _ErrorReason.ValueType  # 2
+    """The encoding, rate or number of channels, or a file's header in raw audio."""
     ERROR_REASON_AUDIO_TOO_LONG: _ErrorReason.ValueType  # 3
+    """More audio than one request may have."""
     ERROR_REASON_TEXT_TOO_LONG: _ErrorReason.ValueType  # 4
+    """More text than one request may have."""
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 5
+    """ListModels has the names."""
     ERROR_REASON_VOICE_NOT_FOUND: _ErrorReason.ValueType  # 6
+    """ListVoices has the names."""
     ERROR_REASON_CONVERSATION_NOT_FOUND: _ErrorReason.ValueType  # 7
+    """Never created, deleted or expired."""
     ERROR_REASON_MODEL_LOADING: _ErrorReason.ValueType  # 8
+    """The service has just started, or is shutting down; try again."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 9
+    """Too much at a time; RetryInfo says when to try again."""
     ERROR_REASON_CONTEXT_LENGTH_EXCEEDED: _ErrorReason.ValueType  # 10
+    """The context does not fit into the model."""
     ERROR_REASON_CONTENT_FILTERED: _ErrorReason.ValueType  # 11
+    """Withheld by the provider."""
     ERROR_REASON_UPSTREAM_ERROR: _ErrorReason.ValueType  # 12
+    """A service or provider behind this one failed or is not reachable."""
     ERROR_REASON_UPSTREAM_RATE_LIMITED: _ErrorReason.ValueType  # 13
+    """The provider's limit; RetryInfo says when to try again."""
     ERROR_REASON_UPSTREAM_TIMEOUT: _ErrorReason.ValueType  # 14
+    """A service or provider behind this one did not answer in time."""
     ERROR_REASON_UPSTREAM_UNAUTHENTICATED: _ErrorReason.ValueType  # 15
+    """The provider refuses the server's key."""
     ERROR_REASON_SERVER_DRAINING: _ErrorReason.ValueType  # 16
+    """The server is shutting down; open again, another replica answers."""
     ERROR_REASON_TOOL_OUTPUT_PENDING: _ErrorReason.ValueType  # 17
+    """Outputs of calls are missing."""
     ERROR_REASON_CONVERSATION_BUSY: _ErrorReason.ValueType  # 18
+    """Another turn of this conversation is running."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 19
+    """The store of conversations cannot be reached."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the values of google.rpc.ErrorInfo.reason (without the
@@ -50,22 +69,41 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
+"""A field is wrong; BadRequest names it."""
 ERROR_REASON_UNSUPPORTED_AUDIO_FORMAT: ErrorReason.ValueType  # 2
+"""The encoding, rate or number of channels, or a file's header in raw audio."""
 ERROR_REASON_AUDIO_TOO_LONG: ErrorReason.ValueType  # 3
+"""More audio than one request may have."""
 ERROR_REASON_TEXT_TOO_LONG: ErrorReason.ValueType  # 4
+"""More text than one request may have."""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 5
+"""ListModels has the names."""
 ERROR_REASON_VOICE_NOT_FOUND: ErrorReason.ValueType  # 6
+"""ListVoices has the names."""
 ERROR_REASON_CONVERSATION_NOT_FOUND: ErrorReason.ValueType  # 7
+"""Never created, deleted or expired."""
 ERROR_REASON_MODEL_LOADING: ErrorReason.ValueType  # 8
+"""The service has just started, or is shutting down; try again."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 9
+"""Too much at a time; RetryInfo says when to try again."""
 ERROR_REASON_CONTEXT_LENGTH_EXCEEDED: ErrorReason.ValueType  # 10
+"""The context does not fit into the model."""
 ERROR_REASON_CONTENT_FILTERED: ErrorReason.ValueType  # 11
+"""Withheld by the provider."""
 ERROR_REASON_UPSTREAM_ERROR: ErrorReason.ValueType  # 12
+"""A service or provider behind this one failed or is not reachable."""
 ERROR_REASON_UPSTREAM_RATE_LIMITED: ErrorReason.ValueType  # 13
+"""The provider's limit; RetryInfo says when to try again."""
 ERROR_REASON_UPSTREAM_TIMEOUT: ErrorReason.ValueType  # 14
+"""A service or provider behind this one did not answer in time."""
 ERROR_REASON_UPSTREAM_UNAUTHENTICATED: ErrorReason.ValueType  # 15
+"""The provider refuses the server's key."""
 ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 16
+"""The server is shutting down; open again, another replica answers."""
 ERROR_REASON_TOOL_OUTPUT_PENDING: ErrorReason.ValueType  # 17
+"""Outputs of calls are missing."""
 ERROR_REASON_CONVERSATION_BUSY: ErrorReason.ValueType  # 18
+"""Another turn of this conversation is running."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 19
+"""The store of conversations cannot be reached."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
