@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 from parley_client import events
 
 Seconds: TypeAlias = float
+UNKNOWN = "UNKNOWN"
+"""The reason of a failure whose reason a newer server has not told in words that are known here."""
 
 
 @dataclass
@@ -21,6 +23,7 @@ class Turn:
         outcome: how the answer ended; None while it has not.
         timings: the server's measurements.
         superseded: the user spoke on before the answer began, so that there may never be one.
+        error: the reason that the server gave where it failed; without an answer there will be none.
     """
 
     item_id: str
@@ -35,6 +38,7 @@ class Turn:
     outcome: events.Outcome | None = None
     timings: events.Timings | None = None
     superseded: bool = False
+    error: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -55,7 +59,7 @@ class Dialogue:
     def waiting(self) -> bool:
         """Whether something is still to come: speech to be transcribed, an answer to begin or to end."""
         unanswered = self._last_unanswered()
-        asked = unanswered is not None and not unanswered.superseded
+        asked = unanswered is not None and not unanswered.superseded and not unanswered.error
         return bool(self._open_items or self._open_responses or asked)
 
     def feed(self, event: events.Event, at_s: Seconds) -> None:
@@ -91,8 +95,21 @@ class Dialogue:
             case events.Reconnected():
                 self._open_items.clear()
                 self._open_responses.clear()
+            case events.TurnFailed(_, reason):
+                self._failed(reason)
             case _:
                 pass
+
+    def _failed(self, reason: str) -> None:
+        """An answer that fails has its own end; where none was begun, there is nothing more to wait for."""
+        answering = [turn for turn in self.turns if turn.response_id in self._open_responses]
+        if not answering:
+            answering = [self._item(item_id) for item_id in self._open_items]
+            self._open_items.clear()
+            if (asked := self._last_unanswered()) is not None:
+                answering.append(asked)
+        for turn in answering:
+            turn.error = reason or UNKNOWN
 
     @staticmethod
     def _add_audio(turn: Turn, data: bytes, at_s: Seconds) -> None:

@@ -164,6 +164,59 @@ def chat(
 
 
 @app.command()
+def load(
+    file: Annotated[Path, typer.Option("--file", metavar="FILE", help="Recording that every session says.")],
+    sessions: Annotated[int, typer.Option(min=1, max=2000, help="Sessions at the same time.")] = 10,
+    turns: Annotated[int, typer.Option(min=1, help="How often each session says the recording.")] = 3,
+    ramp_s: Annotated[float, typer.Option("--ramp_s", min=0, help="Seconds within which all sessions begin.")] = 10.0,
+    barge_in: Annotated[
+        float,
+        typer.Option("--barge_in", min=0, max=1, help="Share of answers to interrupt; a session's last never is."),
+    ] = 0.0,
+    barge_in_after_s: Annotated[
+        float, typer.Option("--barge_in_after_s", min=0, help="Seconds of an answer heard before it is interrupted.")
+    ] = 1.0,
+    pause_s: Annotated[
+        float, typer.Option("--pause_s", min=0, help="Seconds between an answer and the next turn.")
+    ] = 1.0,
+    patience_s: Annotated[
+        float, typer.Option("--patience_s", min=3, help="Seconds without any event after which a session hangs up.")
+    ] = 30.0,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where records and report go; out/load-TIME if not given."),
+    ] = None,
+    target: Annotated[str, _target(ORCHESTRATOR)] = ORCHESTRATOR.default_target,
+    voice: VoiceOption = "",
+    language: LanguageOption = "",
+    instructions: InstructionsOption = "",
+) -> None:
+    """Say a recording in many live sessions at once, and report how long answers took and why."""
+    from cli.load import command
+    from cli.load.plan import LoadPlan
+
+    if barge_in and turns < 2:
+        raise CliError("--barge_in needs --turns of 2 or more: an answer is interrupted by the next turn", USAGE)
+    plan = LoadPlan(sessions, turns, ramp_s, barge_in, barge_in_after_s, pause_s, patience_s)
+    options = command.LoadOptions(target, voice, language, instructions)
+    raise typer.Exit(_run(command.run(file, plan, options, out, console=_console())))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `parley load` wrote.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE.html", help="Page to write; in the folder if not given."),
+    ] = None,
+) -> None:
+    """Write the page of a load run again from its records."""
+    from cli.report import command
+
+    command.run(run, output, console=_console())
+
+
+@app.command()
 def doctor(
     cache_dir: Annotated[
         Path | None, typer.Option("--cache_dir", metavar="DIR", help="Where models are unpacked.", show_default=False)

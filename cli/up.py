@@ -1,10 +1,8 @@
 """`parley up`: the whole stack on one machine, until Ctrl-C."""
 
 import asyncio
-import contextlib
-import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,9 @@ from cli.errors import INTERRUPTED
 from cli.log_lines import readable
 from cli.plan import StackPlan
 from cli.programs import ORCHESTRATOR
+from cli.signals import at_signal
 from cli.stack import Stack
 from cli.stack_view import StackView
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 async def run(plan: StackPlan, *, log_dir: Path | None, verbose: bool, console: Console) -> int:
@@ -40,7 +37,7 @@ async def run(plan: StackPlan, *, log_dir: Path | None, verbose: bool, console: 
         report=lambda line: _print(console, line),
     )
     view = StackView(stack, console, live=console.is_terminal and not verbose)
-    with _at_signal(lambda: stack.kill() if interrupted.is_set() else interrupted.set()):
+    with at_signal(lambda: stack.kill() if interrupted.is_set() else interrupted.set()):
         try:
             with view:
                 ready = await _unless(interrupted, stack.start())
@@ -70,18 +67,6 @@ async def _unless(interrupted: asyncio.Event, work: Coroutine[Any, Any, None]) -
         return False
     working.result()
     return True
-
-
-@contextlib.contextmanager
-def _at_signal(call: Callable[[], None]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, call)
-    try:
-        yield
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 def _print_next_steps(stack: Stack, plan: StackPlan, console: Console) -> None:

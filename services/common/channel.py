@@ -67,13 +67,19 @@ _OPTIONS = (
 os.environ.setdefault("GRPC_EXPERIMENTAL_RING_HASH_SET_REQUEST_HASH_KEY", "true")
 
 
-def open_channel(target: str, metrics: ClientMetrics | None = None, *, affinity: bool = False) -> grpc.aio.Channel:
+def open_channel(
+    target: str, metrics: ClientMetrics | None = None, *, affinity: bool = False, own_connection: bool = False
+) -> grpc.aio.Channel:
     """A channel to `host:port`, `dns:///name:port` or any other gRPC target; it connects at the first call.
 
-    With `metrics`, its calls are counted there. With `affinity`, the calls of a conversation go to the same replica.
+    With `metrics`, its calls are counted there. With `affinity`, the calls of a conversation go to the same replica. With
+    `own_connection`, it shares no connection with another channel to the same target.
     """
     config = {**_SERVICE_CONFIG, "loadBalancingConfig": [_BY_CONVERSATION if affinity else _ROUND_ROBIN]}
-    channel = grpc.aio.insecure_channel(target, options=(*_OPTIONS, ("grpc.service_config", json.dumps(config))))
+    options = [*_OPTIONS, ("grpc.service_config", json.dumps(config))]
+    if own_connection:
+        options.append(("grpc.use_local_subchannel_pool", 1))
+    channel = grpc.aio.insecure_channel(target, options=options)
     return channel if metrics is None else MeteredChannel(channel, metrics)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import platform
 import threading
 from importlib.metadata import version
+from typing import Protocol
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
@@ -112,7 +113,14 @@ class ClientMetrics:
         self._calls.labels(method, code).observe(seconds)
 
 
-async def watch_event_loop(metrics: ServerMetrics) -> None:
+class LagMeter(Protocol):
+    """Whoever takes the event loop's lag."""
+
+    def loop_lag(self, seconds: float) -> None:
+        """The event loop woke up so many seconds late."""
+
+
+async def watch_event_loop(metrics: LagMeter) -> None:
     """Measure, ten times a second, how late the event loop runs what is due. Ends by cancellation."""
     loop = asyncio.get_running_loop()
     while True:

@@ -1,0 +1,123 @@
+"""`parley load`: many callers at the speed of speech, and a report about what they met."""
+
+import asyncio
+import contextlib
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from cli.audio_files import SpeechFile
+from cli.errors import FAILED, CliError
+from cli.load import records
+from cli.load.caller import Speech
+from cli.load.plan import LoadPlan
+from cli.load.progress import Progress
+from cli.load.run import LoadRun
+from cli.pacing import FRAME_S
+from cli.report.command import write_report
+from cli.report.summary import summarize
+from cli.report.table import percentile_table
+from cli.session import SessionOptions, open_session
+from cli.signals import at_signal
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Where the callers call, and what their sessions are opened with; empty text means the server's default."""
+
+    target: str
+    voice: str = ""
+    language: str = ""
+    instructions: str = ""
+
+
+async def run(path: Path, plan: LoadPlan, options: LoadOptions, out: Path | None, *, console: Console) -> int:
+    """Run the plan, print its figures and write its records and the report. Ctrl-C ends it early.
+
+    Args:
+        path: the recording that every caller says.
+        out: folder of the results; by default a new one with the time in its name.
+
+    Returns:
+        The exit code: FAILED where no turn was answered.
+
+    Raises:
+        CliError: where the recording, the folder or the orchestrator is no use, before the callers call.
+    """
+    with SpeechFile(path) as source:
+        speech = Speech(tuple(source.frames(FRAME_S)), source.silence(FRAME_S))
+        session = SessionOptions(
+            source.format, voice=options.voice, language=options.language, instructions=options.instructions
+        )
+    async with open_session(options.target, session):
+        pass  # whatever would keep all of them from calling is told once, and at once
+    began = datetime.now(UTC)
+    folder = _made(out or Path("out") / f"load-{began.astimezone():%Y%m%d-%H%M%S}")
+    header = records.RunBegan(
+        began=began.isoformat(timespec="seconds"),
+        target=options.target,
+        file=path.name,
+        speech_s=round(speech.duration_s, 3),
+        plan=plan,
+        client=platform.platform(terse=True),
+    )
+    _print(
+        console,
+        f"{plan.sessions} sessions × {plan.turns} turns of {path.name} ({speech.duration_s:.1f} s) to "
+        f"{options.target}; Ctrl-C ends it early",
+    )
+    await _run(header, session, speech, folder, console)
+    return _show(folder, console)
+
+
+async def _run(
+    header: records.RunBegan, session: SessionOptions, speech: Speech, folder: Path, console: Console
+) -> None:
+    stop = asyncio.Event()
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context((folder / records.FILE_NAME).open("w", encoding="utf-8"))
+        progress = stack.enter_context(Progress(header.plan, console))
+        stack.enter_context(at_signal(stop.set))
+
+        def take(record: records.Record) -> None:
+            records.write(record, file)
+            progress.take(record)
+
+        take(header)
+        await LoadRun(header.target, session, header.plan, speech, take).run(stop)
+
+
+def _show(folder: Path, console: Console) -> int:
+    """Print the figures, and write the page."""
+    run = records.read(folder)
+    summary = summarize(run)
+    console.print()
+    console.print(percentile_table(summary))
+    for notice in summary.notices:
+        _print(console, notice, "yellow")
+    messages = {session.status: session.message for session in run.sessions_ended}
+    for status, count in summary.errors.items():
+        _print(console, f"{count} × {status}" + (f": {messages[status]}" if messages.get(status) else ""), "red")
+    page = write_report(run, folder / "report.html")
+    _print(console, f"Report: {page}   Records: {folder / records.FILE_NAME}")
+    if not summary.answered:
+        _print(console, "No turn was answered.", "bold red")
+        return FAILED
+    return 0
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / records.FILE_NAME).write_text("", "utf-8")
+    except OSError as error:
+        raise CliError(f"cannot write into {folder}: {error.strerror or error}") from None
+    return folder
+
+
+def _print(console: Console, line: str, style: str = "") -> None:
+    console.print(Text(line, style=style), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""`parley top`: what the services' metrics say, drawn anew in the terminal."""
