@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 
 from cli.errors import FAILED, INTERRUPTED, USAGE, CliError
-from cli.programs import LLM, ORCHESTRATOR, STT, TTS, Program
+from cli.programs import LLM, LOOPBACK, ORCHESTRATOR, PROGRAMS, STT, TTS, Program
 
 T = TypeVar("T")
 app = typer.Typer(
@@ -214,6 +214,33 @@ def report(
     from cli.report import command
 
     command.run(run, output, console=_console())
+
+
+@app.command()
+def top(
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Metrics of a program, several with commas or one by one; those of `parley up` if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    interval_s: Annotated[float, typer.Option("--interval_s", min=0.1, help="Seconds between readings.")] = 2.0,
+    window_s: Annotated[
+        float, typer.Option("--window_s", min=1, help="Seconds that rates and percentiles are of.")
+    ] = 60.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame, of two readings, and end.")] = False,
+) -> None:
+    """Watch sessions, latency by stage, queues and errors of running programs."""
+    from cli.top import command
+
+    services = {f"{LOOPBACK}:{program.metrics_port}": program.name for program in PROGRAMS}
+    addresses = [_checked_target(address) for words in metrics or () for address in words.split(",")]
+    watching = command.run(
+        addresses or list(services), services, interval_s=interval_s, window_s=window_s, once=once, console=_console()
+    )
+    _run(watching)
 
 
 @app.command()

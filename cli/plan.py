@@ -11,7 +11,7 @@ from cli import flags
 from cli.errors import USAGE, CliError
 from cli.flags import Flag, KnownFlags
 from cli.process import Launch
-from cli.programs import LLM, LOOPBACK, ORCHESTRATOR, PROGRAMS, SERVICES, STT, TTS, Program
+from cli.programs import LLM, LOOPBACK, ORCHESTRATOR, PROGRAMS, SERVICES, Program
 from services.common.settings import ServerSettings, SettingsError, load, names_given
 
 EMBEDDED_MODEL = "package:smollm2-135m-instruct"
@@ -24,7 +24,6 @@ DRAIN_GRACE_S = 5.0
 FREE_PORTS: Mapping[str, int] = {program.name: 0 for program in PROGRAMS}
 _STOP_MARGIN_S = 5.0
 _EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "[::1]", "[::]": "[::1]"}
-_METRICS_PORT_OFFSETS = {program.name: number for number, program in enumerate((ORCHESTRATOR, STT, LLM, TTS))}
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,10 @@ def _plan(program: Program, given: Sequence[Flag], ports: Mapping[str, int]) -> 
         port = settings.port if program is ORCHESTRATOR else program.default_port
     given = [*given, Flag("port", str(port)), Flag("log_format", "json")]
     if settings.metrics_port > 0:
-        given.append(Flag("metrics_port", str(settings.metrics_port + _METRICS_PORT_OFFSETS[program.name])))
+        offset = program.metrics_port - ORCHESTRATOR.metrics_port
+        given.append(Flag("metrics_port", str(settings.metrics_port + offset)))
+    elif "metrics_port" not in set_names and port == program.default_port:
+        given.append(Flag("metrics_port", str(program.metrics_port)))
     command = (sys.executable, "-m", program.module, *(str(flag) for flag in given))
     grace_s = settings.drain_wait_s + settings.drain_grace_s + _STOP_MARGIN_S
     return settings, Launch(program, command, _EVERYWHERE.get(settings.host, settings.host), grace_s)

@@ -20,6 +20,7 @@ class Program:
         module: what `python -m` runs.
         settings: module and class of its flags.
         default_port: gRPC port.
+        metrics_port: where `parley up` has it serve its metrics, unless told otherwise.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Program:
     module: str
     settings: tuple[str, str]
     default_port: int
+    metrics_port: int
 
     @property
     def default_target(self) -> str:
@@ -41,10 +43,16 @@ class Program:
 
 
 ORCHESTRATOR = Program(
-    "orchestrator", "the orchestrator", "orchestrator", ("orchestrator.settings", "OrchestratorSettings"), 50050
+    "orchestrator", "the orchestrator", "orchestrator", ("orchestrator.settings", "OrchestratorSettings"), 50050, 9464
 )
-STT = Program("stt", "the speech-to-text service", "services.stt", ("services.stt.settings", "SttSettings"), 50051)
-LLM = Program("llm", "the language model service", "services.llm", ("services.llm.settings", "LlmSettings"), 50052)
-TTS = Program("tts", "the text-to-speech service", "services.tts", ("services.tts.settings", "TtsSettings"), 50053)
+STT = Program(
+    "stt", "the speech-to-text service", "services.stt", ("services.stt.settings", "SttSettings"), 50051, 9465
+)
+LLM = Program(
+    "llm", "the language model service", "services.llm", ("services.llm.settings", "LlmSettings"), 50052, 9466
+)
+TTS = Program(
+    "tts", "the text-to-speech service", "services.tts", ("services.tts.settings", "TtsSettings"), 50053, 9467
+)
 SERVICES = (STT, LLM, TTS)
 PROGRAMS = (*SERVICES, ORCHESTRATOR)

@@ -8,6 +8,8 @@ BEGAN = RunBegan("2026-11-27T10:00:00+00:00", "127.0.0.1:50050", "speech.wav", 3
 STEPS = {"endpointing": 0.3, "final_transcript": 0.4, "first_token": 0.1, "first_segment": 0.6, "first_audio": 0.7}
 """The first token came before the end of speech was decided: the answer was begun at a pause."""
 
+ENDED = RunEnded(20, False, 2)
+
 
 def turn(at_s: float, session: int, number: int, response_s: float | None, outcome: str = "completed") -> TurnEnded:
     """A turn whose synthesis took what the other stages had left."""
@@ -16,7 +18,7 @@ def turn(at_s: float, session: int, number: int, response_s: float | None, outco
 
 
 def make_run(
-    *more: Record, lag_s: float = 0.002, late: int = 0, ended: RunEnded | None = RunEnded(20, False, 2)
+    *more: Record, lag_s: float = 0.002, late: int = 0, ended: RunEnded | None = ENDED
 ) -> Run:
     """Two sessions with two turns each, and one that was refused; `more` records come before the end."""
     records: list[Record] = [
