@@ -194,11 +194,12 @@ def load(
     """Say a recording in many live sessions at once, and report how long answers took and why."""
     from cli.load import command
     from cli.load.plan import LoadPlan
+    from cli.talk import TalkOptions
 
     if barge_in and turns < 2:
         raise CliError("--barge_in needs --turns of 2 or more: an answer is interrupted by the next turn", USAGE)
     plan = LoadPlan(sessions, turns, ramp_s, barge_in, barge_in_after_s, pause_s, patience_s)
-    options = command.LoadOptions(target, voice, language, instructions)
+    options = TalkOptions(target, voice, language, instructions)
     raise typer.Exit(_run(command.run(file, plan, options, out, console=_console())))
 
 

@@ -117,7 +117,7 @@ async def talk_file(source: SpeechFile, options: TalkOptions, view: View) -> Tal
     Raises:
         CliError: where the session or a turn fails, or the server falls silent.
     """
-    async with _session(options, source.format, reconnect_s=0) as session:
+    async with open_session(options, source.format, reconnect_s=0) as session:
         talk = Talk(audio_format(session.output_format, "session.output_audio_format"), session.conversation_id)
         view.note(f"Sending {source.path.name} at the speed of speech, {source.duration_s:.1f} s …")
         begun = time.monotonic()
@@ -151,8 +151,14 @@ async def talk_file(source: SpeechFile, options: TalkOptions, view: View) -> Tal
 
 
 @contextlib.asynccontextmanager
-async def _session(options: TalkOptions, input_format: AudioFormat, *, reconnect_s: float) -> AsyncIterator[Session]:
-    """An open session, whose failures are the command's."""
+async def open_session(
+    options: TalkOptions, input_format: AudioFormat, *, reconnect_s: float
+) -> AsyncIterator[Session]:
+    """An open session.
+
+    Raises:
+        CliError: where it fails.
+    """
     try:
         async with connect(options.target, options.session(input_format), reconnect_s=reconnect_s) as session:
             yield session
@@ -189,7 +195,7 @@ async def run_microphone(options: TalkOptions, *, console: Console) -> None:
     require_sound_card()
     async with (
         contextlib.AsyncExitStack() as stack,
-        _session(options, MICROPHONE_FORMAT, reconnect_s=RECONNECT_S) as session,
+        open_session(options, MICROPHONE_FORMAT, reconnect_s=RECONNECT_S) as session,
     ):
         output_format = audio_format(session.output_format, "session.output_audio_format")
         stack.enter_context(Speaker(output_format, session.play()))

@@ -7,14 +7,13 @@ what comes next. So a conversation of minutes runs in microseconds in a test.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cli import events
+from parley_client import events
+
 from cli.dialogue import Dialogue, Turn
-from cli.errors import CallError
 from cli.load.plan import LoadPlan
 from cli.load.records import UNANSWERED, TurnEnded
 from cli.pacing import FRAME_S
 
-NO_ANSWER = "NO_ANSWER"
 _SETTLING_S = 2.0
 """Silence after which speech counts as over, where no answer is begun: longer than an endpointer hesitates."""
 
@@ -30,6 +29,10 @@ class Speech:
     def duration_s(self) -> float:
         """Its length."""
         return len(self.frames) * FRAME_S
+
+
+class NoAnswer(Exception):
+    """A caller has waited for too long."""
 
 
 class Caller:
@@ -58,7 +61,7 @@ class Caller:
         """What they say, to the end of the last answer.
 
         Raises:
-            CallError: NO_ANSWER, where nothing has come for too long.
+            NoAnswer: where nothing has come for too long.
         """
         for turn in range(self._plan.turns):
             heard_before, self._heard_before = len(self._dialogue.turns), None
@@ -125,7 +128,7 @@ class Caller:
     def _give_up(self) -> None:
         waited_s = self._now_s - max(self._spoke_until_s, self._dialogue.heard_at_s)
         if waited_s >= self._plan.patience_s:
-            raise CallError(f"nothing came for {waited_s:.0f} s", NO_ANSWER)
+            raise NoAnswer(f"nothing came for {waited_s:.0f} s")
 
     def _settled(self) -> Iterator[Turn]:
         """The turns that nothing more is to come of, in their order, each once."""
@@ -141,7 +144,7 @@ class Caller:
                 yield turn
 
     def _record(self, turn: Turn) -> TurnEnded:
-        steps = turn.timings.steps() if turn.timings else {}
+        timings = vars(turn.timings) if turn.timings else {}
         self._told += 1
         return TurnEnded(
             at_s=round(self._begun_s + (turn.speech_end_s or self._spoke_until_s), 3),
@@ -150,7 +153,7 @@ class Caller:
             outcome=turn.outcome.value if turn.outcome else UNANSWERED,
             response_s=turn.first_audio_s,
             stopped_s=self._stopped_s.get(turn.response_id),
-            steps=steps,
+            steps={name.removesuffix("_s"): at for name, at in timings.items() if at is not None},
             response_id=turn.response_id,
             error=turn.error,
         )

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import platform
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from parley.agent.v1 import agent_service_pb2 as pb
 from rich.console import Console
 from rich.text import Text
 
@@ -21,21 +21,11 @@ from cli.pacing import FRAME_S
 from cli.report.command import write_report
 from cli.report.summary import summarize
 from cli.report.table import percentile_table
-from cli.session import SessionOptions, open_session
 from cli.signals import at_signal
+from cli.talk import TalkOptions, open_session
 
 
-@dataclass(frozen=True)
-class LoadOptions:
-    """Where the callers call, and what their sessions are opened with; empty text means the server's default."""
-
-    target: str
-    voice: str = ""
-    language: str = ""
-    instructions: str = ""
-
-
-async def run(path: Path, plan: LoadPlan, options: LoadOptions, out: Path | None, *, console: Console) -> int:
+async def run(path: Path, plan: LoadPlan, options: TalkOptions, out: Path | None, *, console: Console) -> int:
     """Run the plan, print its figures and write its records and the report. Ctrl-C ends it early.
 
     Args:
@@ -50,10 +40,8 @@ async def run(path: Path, plan: LoadPlan, options: LoadOptions, out: Path | None
     """
     with SpeechFile(path) as source:
         speech = Speech(tuple(source.frames(FRAME_S)), source.silence(FRAME_S))
-        session = SessionOptions(
-            source.format, voice=options.voice, language=options.language, instructions=options.instructions
-        )
-    async with open_session(options.target, session):
+        config = options.session(source.format)
+    async with open_session(options, source.format, reconnect_s=0):
         pass  # whatever would keep all of them from calling is told once, and at once
     began = datetime.now(UTC)
     folder = _made(out or Path("out") / f"load-{began.astimezone():%Y%m%d-%H%M%S}")
@@ -70,12 +58,12 @@ async def run(path: Path, plan: LoadPlan, options: LoadOptions, out: Path | None
         f"{plan.sessions} sessions × {plan.turns} turns of {path.name} ({speech.duration_s:.1f} s) to "
         f"{options.target}; Ctrl-C ends it early",
     )
-    await _run(header, session, speech, folder, console)
+    await _run(header, config, speech, folder, console)
     return _show(folder, console)
 
 
 async def _run(
-    header: records.RunBegan, session: SessionOptions, speech: Speech, folder: Path, console: Console
+    header: records.RunBegan, config: pb.SessionConfig, speech: Speech, folder: Path, console: Console
 ) -> None:
     stop = asyncio.Event()
     with contextlib.ExitStack() as stack:
@@ -88,7 +76,7 @@ async def _run(
             progress.take(record)
 
         take(header)
-        await LoadRun(header.target, session, header.plan, speech, take).run(stop)
+        await LoadRun(header.target, config, header.plan, speech, take).run(stop)
 
 
 def _show(folder: Path, console: Console) -> int:

@@ -14,10 +14,9 @@ ANSWERED = ("completed", "cancelled", "incomplete")
 """Outcomes of turns that were answered; a cancelled one was interrupted by its caller."""
 UNANSWERED = "unanswered"
 """The outcome of a turn that nothing came back for."""
-OK, STOPPED = "OK", "STOPPED"
-"""How a session ended that said all it had to say, and one that was cut short by whoever runs the test. Others end with
-the name of a gRPC status, or with `ENDED` (by the server, too early) or `NO_ANSWER` (by the caller, who was tired of
-waiting).
+OK, STOPPED, ENDED, NO_ANSWER = "OK", "STOPPED", "ENDED", "NO_ANSWER"
+"""How a session ended: all was said; cut short by whoever runs the test; by the server, although there was more to say;
+by the caller, who was tired of waiting. Others end with the name of a gRPC status.
 """
 
 

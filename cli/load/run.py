@@ -6,13 +6,14 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import grpc
+from parley.agent.v1 import agent_service_pb2 as pb
+from parley_client import Session, SessionError, connect
 
-from cli.errors import CallError
-from cli.load.caller import Caller, Speech
+from cli.load.caller import Caller, NoAnswer, Speech
 from cli.load.plan import LoadPlan
-from cli.load.records import OK, STOPPED, Punctuality, Record, RunEnded, SessionBegan, SessionEnded
+from cli.load.records import ENDED, NO_ANSWER, OK, STOPPED, Punctuality, Record, RunEnded, SessionBegan, SessionEnded
 from cli.pacing import FRAME_S, paced
-from cli.session import ENDED, Session, SessionOptions, open_session
+from cli.rpc import explain_session
 from services.common.channel import open_channel
 from services.common.metrics import watch_event_loop
 
@@ -31,9 +32,9 @@ class LoadRun:
     """
 
     def __init__(
-        self, target: str, options: SessionOptions, plan: LoadPlan, speech: Speech, on_record: Callable[[Record], None]
+        self, target: str, config: pb.SessionConfig, plan: LoadPlan, speech: Speech, on_record: Callable[[Record], None]
     ) -> None:
-        self._target, self._options, self._plan, self._speech = target, options, plan, speech
+        self._target, self._config, self._plan, self._speech = target, config, plan, speech
         self._on_record = on_record
         self._begun = 0.0
         self._loop_lag_s = 0.0
@@ -42,31 +43,17 @@ class LoadRun:
     async def run(self, stop: asyncio.Event) -> None:
         """Until all callers are done; `stop` makes them hang up. The last record is there at the end in any case."""
         self._begun, cpu_s = time.monotonic(), time.process_time()
-        connections = -(-self._plan.sessions // SESSIONS_A_CONNECTION)
-        async with AsyncExitStack() as stack:
-            channels = [
-                await stack.enter_async_context(open_channel(self._target, own_connection=True))
-                for _ in range(connections)
-            ]
-            callers = [
-                asyncio.create_task(self._call(number, channels[number % connections]))
-                for number in range(self._plan.sessions)
-            ]
-            others = [
-                asyncio.create_task(stop.wait()),
-                asyncio.create_task(watch_event_loop(self)),
-                asyncio.create_task(self._watch_seconds()),
-            ]
-            done = asyncio.gather(*callers)
-            try:
-                await asyncio.wait((done, others[0]), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (*callers, *others):
-                    task.cancel()
-                await asyncio.gather(*callers, *others, return_exceptions=True)
-                self._on_record(RunEnded(self._now_s(), stop.is_set(), round(time.process_time() - cpu_s, 3)))
-            if not stop.is_set():
-                await done
+        calling, stopping = asyncio.create_task(self._call_all()), asyncio.create_task(stop.wait())
+        watching = [asyncio.create_task(watch_event_loop(self)), asyncio.create_task(self._watch_seconds())]
+        try:
+            await asyncio.wait((calling, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (calling, stopping, *watching):
+                task.cancel()
+            await asyncio.gather(calling, stopping, *watching, return_exceptions=True)
+            self._on_record(RunEnded(self._now_s(), stop.is_set(), round(time.process_time() - cpu_s, 3)))
+        if not calling.cancelled():
+            calling.result()
 
     def loop_lag(self, seconds: float) -> None:
         """The event loop woke up so many seconds late."""
@@ -79,14 +66,27 @@ class LoadRun:
             self._on_record(Punctuality(self._now_s(), round(self._loop_lag_s, 4), self._frames, self._late))
             self._loop_lag_s, self._frames, self._late = 0.0, 0, 0
 
+    async def _call_all(self) -> None:
+        connections = -(-self._plan.sessions // SESSIONS_A_CONNECTION)
+        async with AsyncExitStack() as stack:
+            channels = [
+                await stack.enter_async_context(open_channel(self._target, own_connection=True))
+                for _ in range(connections)
+            ]
+            async with asyncio.TaskGroup() as callers:
+                for number in range(self._plan.sessions):
+                    callers.create_task(self._call(number, channels[number % connections]))
+
     async def _call(self, number: int, channel: grpc.aio.Channel) -> None:
         """Be one caller, from the first word to the last answer."""
         await asyncio.sleep(self._plan.begins_s(number))
         status, message = STOPPED, ""
         try:
             status = await self._converse(number, channel)
-        except CallError as error:
-            status, message = error.status, str(error)
+        except SessionError as error:
+            status, message = error.code.name, str(explain_session(error, self._target))
+        except NoAnswer as error:
+            status, message = NO_ANSWER, str(error)
         finally:
             self._on_record(SessionEnded(self._now_s(), number, status, message))
 
@@ -94,10 +94,11 @@ class LoadRun:
         """The status of the session.
 
         Raises:
-            CallError: where it does not come about, or is not ended by its caller.
+            SessionError: where it does not come about, or breaks.
+            NoAnswer: where its caller hangs up.
         """
         asked_s = self._now_s()
-        async with open_session(self._target, self._options, channel) as session:
+        async with connect(self._target, self._config, reconnect_s=0, channel=channel) as session:
             begun = time.monotonic()
             self._on_record(SessionBegan(self._now_s(), number, round(self._now_s() - asked_s, 4)))
             caller = Caller(number, self._plan, self._speech, begun - self._begun)

@@ -19,7 +19,7 @@ STAGE_TITLES = {
     "segmentation": "First segment",
     "synthesis": "Speech synthesis",
 }
-RESPONSE_TITLE = "Response, as heard by the caller"
+RESPONSE_TITLE = "Response, at the caller"
 LATE_LOOP_S = 0.05
 """A load generator whose event loop is later than this, in one second of twenty, measures itself."""
 LATE_FRAMES = 0.01
@@ -119,9 +119,9 @@ def _spreads(run: Run, answered: Sequence[TurnEnded]) -> dict[str, Spread]:
     stages = [stages_of(turn) for turn in answered]
     columns: dict[str, Iterable[float | None]] = {
         RESPONSE_TITLE: (turn.response_s for turn in answered),
-        "Response, as timed by the server": (turn.steps.get(STAGES["synthesis"]) for turn in answered),
+        "Response, at the server": (turn.steps.get(STAGES["synthesis"]) for turn in answered),
         **{title: [spent.get(title) for spent in stages] for title in STAGE_TITLES.values()},
-        "Interruption: voice to stop": (turn.stopped_s for turn in run.turns),
+        "Interruption to stop": (turn.stopped_s for turn in run.turns),
         "Opening a session": (session.took_s for session in run.sessions_began),
     }
     kept = {title: [value for value in values if value is not None] for title, values in columns.items()}
@@ -141,7 +141,8 @@ def _notices(run: Run) -> Iterator[str]:
     if not (seconds := run.punctuality):
         return
     lag_s = float(np.percentile([second.loop_lag_s for second in seconds], 95))
-    late = sum(second.late for second in seconds) / max(1, sum(second.frames for second in seconds))
+    on_time = [second for second in seconds if second.loop_lag_s <= FRAME_S]
+    late = sum(second.late for second in on_time) / max(1, sum(second.frames for second in on_time))
     if lag_s > LATE_LOOP_S:
         yield (
             f"The load generator itself was late: its event loop by {lag_s * 1000:.0f} ms (95th percentile of its "

@@ -17,7 +17,8 @@ MOST_ERRORS = 6
 
 def frame(figures: Figures) -> RenderableType:
     """All that is known, in a frame."""
-    parts: list[RenderableType] = [_head(figures), _programs(figures)]
+    down = [f"{end.service or end.address}: {end.error}" for end in figures.endpoints if end.now is None]
+    parts: list[RenderableType] = [_head(figures), _programs(figures), *(Text(line, "red") for line in down)]
     if any(endpoint.now is not None for endpoint in figures.endpoints):
         parts.append(Columns([_stages(figures), _work(figures)], padding=(0, 4)))
         parts.append(_errors(figures))
@@ -25,18 +26,22 @@ def frame(figures: Figures) -> RenderableType:
 
 
 def _head(figures: Figures) -> Text:
-    span = f"rates and percentiles of the last {figures.span_s:.0f} s" if figures.span_s else "the first reading"
-    return Text.assemble(("Parley", "bold"), f"  {time.strftime('%H:%M:%S')}  {span}; ", ("dim: of all time", "dim"))
+    return Text.assemble(
+        *(("Parley", "bold"), f"  {time.strftime('%H:%M:%S')}  "),
+        f"rates and percentiles of the last {figures.span_s:.0f} s; " if figures.span_s else "percentiles ",
+        ("dim: of all time", "dim"),
+    )
 
 
 def _programs(figures: Figures) -> Table:
     table = _table("program", "metrics at", "state")
-    for column in ("cpu", "memory", "calls", "failed/s", "loop lag p95"):
+    table.collapse_padding = True
+    for column in ("cpu", "memory", "calls", "failed/s", "lag p95"):
         table.add_column(column, justify="right")
     for endpoint, own in figures.each():
         name = endpoint.service or "?"
         if endpoint.now is None:
-            table.add_row(name, endpoint.address, Text(f"down: {endpoint.error}", "red"))
+            table.add_row(name, endpoint.address, Text("down", "red"))
             continue
         cpu = own.rate("process_cpu_seconds_total")
         lag = own.quantiles("parley_event_loop_lag_seconds")
@@ -60,7 +65,7 @@ def _stages(figures: Figures) -> Table:
     rows |= {
         title: figures.quantiles("parley_turn_stage_seconds", stage=stage) for stage, title in STAGE_TITLES.items()
     }
-    rows["Interruption: voice to stop"] = figures.quantiles("parley_barge_in_stop_seconds")
+    rows["Interruption to stop"] = figures.quantiles("parley_barge_in_stop_seconds")
     for title, found in rows.items():
         name = Text(title, "bold") if title == "Response" else Text(title)
         table.add_row(name, _span(found, found.p50), _span(found, found.p95), _dimmed(found, f"{found.count:,.0f}"))

@@ -72,8 +72,8 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """A channel to `host:port`, `dns:///name:port` or any other gRPC target; it connects at the first call.
 
-    With `metrics`, its calls are counted there. With `affinity`, the calls of a conversation go to the same replica. With
-    `own_connection`, it shares no connection with another channel to the same target.
+    With `metrics`, its calls are counted there. With `affinity`, the calls of a conversation go to the same replica.
+    With `own_connection`, it shares no connection with another channel to the same target.
     """
     config = {**_SERVICE_CONFIG, "loadBalancingConfig": [_BY_CONVERSATION if affinity else _ROUND_ROBIN]}
     options = [*_OPTIONS, ("grpc.service_config", json.dumps(config))]

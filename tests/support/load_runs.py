@@ -17,9 +17,7 @@ def turn(at_s: float, session: int, number: int, response_s: float | None, outco
     return TurnEnded(at_s, session, number, outcome, response_s, steps=steps, response_id=f"r{session}{number}")
 
 
-def make_run(
-    *more: Record, lag_s: float = 0.002, late: int = 0, ended: RunEnded | None = ENDED
-) -> Run:
+def make_run(*more: Record, lag_s: float = 0.002, late: int = 0, ended: RunEnded | None = ENDED) -> Run:
     """Two sessions with two turns each, and one that was refused; `more` records come before the end."""
     records: list[Record] = [
         BEGAN,

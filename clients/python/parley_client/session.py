@@ -44,6 +44,7 @@ async def connect(
     reconnect_s: float = 30.0,
     credentials: grpc.ChannelCredentials | None = None,
     token: str = "",
+    channel: grpc.aio.Channel | None = None,
 ) -> AsyncIterator["Session"]:
     """Open a conversation; leaving the block ends it.
 
@@ -54,15 +55,14 @@ async def connect(
         reconnect_s: how long a lost stream is tried to be opened again; 0 for not at all.
         credentials: for TLS; without them the connection is not encrypted.
         token: sent as `authorization: Bearer`.
+        channel: that is open to the target already, for many sessions at once; it is left open.
 
     Raises:
         SessionError: where the server cannot be reached, refuses, or does not answer.
     """
-    if credentials is None:
-        channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-    else:
-        channel = grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
-    async with channel:
+    async with contextlib.AsyncExitStack() as stack:
+        if channel is None:
+            channel = await stack.enter_async_context(_channel(target, credentials))
         session = Session(channel, config or pb.SessionConfig(), tools, reconnect_s, token)
         try:
             await session._open()
@@ -70,6 +70,12 @@ async def connect(
             await session._end_politely()
         finally:
             await session._aclose()
+
+
+def _channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
 
 
 class Session:

@@ -39,7 +39,7 @@ def test_the_figures_of_a_run() -> None:
     assert (summary.answered, summary.most_sessions, summary.cpu) == (4, 2, 0.1)
     assert summary.turns_a_minute == pytest.approx(12.0)
     assert summary.spreads[RESPONSE_TITLE].percentiles[0] == pytest.approx(0.95)
-    assert "Interruption: voice to stop" not in summary.spreads
+    assert "Interruption to stop" not in summary.spreads
 
 
 def test_the_stages_of_a_turn_add_up_to_what_the_server_timed() -> None:
