@@ -127,6 +127,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "fake_first_token_ms",
         "fake_token_ms",
         "fake_answer",
+        "fake_calls_tools",
     }
 )
 FLAG_PREFIXES: tuple[str, ...] = ("llm_gen_",)

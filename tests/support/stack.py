@@ -95,10 +95,11 @@ async def conversation(
     address: str, credentials: grpc.ChannelCredentials | None = None, **config: Any
 ) -> AsyncIterator[Conversation]:
     """Open a session with this configuration, manual turns unless it says otherwise; with credentials, over TLS."""
-    secure = credentials is not None
-    async with (
-        grpc.aio.secure_channel(address, credentials) if secure else grpc.aio.insecure_channel(address) as channel
-    ):
+    if credentials is None:
+        opening = grpc.aio.insecure_channel(address)
+    else:
+        opening = grpc.aio.secure_channel(address, credentials)
+    async with opening as channel:
         call: Any = agent_service_pb2_grpc.VoiceAgentServiceStub(channel).Converse()
         opened = Conversation(call)
         session = pb.SessionConfig(**{"input_audio_format": SPEECH, "turn_detection": MANUAL, **config})
