@@ -24,8 +24,8 @@ _ONSET_LEVEL, _ONSET_FRAMES = 0.06, 5
 
 
 @contextlib.asynccontextmanager
-async def real_stack(*llm_flags: str) -> AsyncIterator[dict[str, RunningServer]]:
-    """Start the four, the language model with more flags; yields them by name."""
+async def real_stack(*llm_flags: str, orchestrator: tuple[str, ...] = ()) -> AsyncIterator[dict[str, RunningServer]]:
+    """Start the four, the language model and the orchestrator with more flags; yields them by name."""
     chosen = {"model_name": EMBEDDED_MODEL, **EMBEDDED_SPEED, **EMBEDDED_GENERATION}
     flags = {
         "stt": (),
@@ -35,7 +35,7 @@ async def real_stack(*llm_flags: str) -> AsyncIterator[dict[str, RunningServer]]
     async with contextlib.AsyncExitStack() as stack:
         servers = {name: await stack.enter_async_context(running(name, *flags[name])) for name in flags}
         targets = (f"--{name}_target={server.address}" for name, server in servers.items())
-        servers["orchestrator"] = await stack.enter_async_context(running("orchestrator", *targets))
+        servers["orchestrator"] = await stack.enter_async_context(running("orchestrator", *targets, *orchestrator))
         yield servers
 
 

@@ -1,0 +1,25 @@
+// A session of the OpenAI Realtime API over a WebSocket; see docs/realtime.md for the events that begin with "parley.".
+
+/** Calls `handlers[type]` for each event; `handlers.closed` at the end. */
+export class Session {
+  #socket;
+
+  constructor(handlers) {
+    const url = new URL("v1/realtime?parley_events=true", document.baseURI);
+    url.protocol = url.protocol.replace("http", "ws");
+    this.#socket = new WebSocket(url, ["realtime"]);
+    this.#socket.onmessage = ({ data }) => {
+      const event = JSON.parse(data);
+      handlers[event.type]?.(event);
+    };
+    this.#socket.onclose = ({ code }) => handlers.closed(code);
+  }
+
+  send(type, fields = {}) {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ type, ...fields }));
+  }
+
+  close() {
+    this.#socket.close();
+  }
+}
