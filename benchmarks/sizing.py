@@ -19,9 +19,7 @@ async def main() -> None:
     """Talk, one turn after another, and divide each process's time by them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=8)
-    parser.add_argument(
-        "--turn_s", type=float, default=10.0, help="seconds from one turn of a conversation to the next"
-    )
+    parser.add_argument("--turn_s", type=float, default=10.0, help="seconds from turn to turn of a conversation")
     args = parser.parse_args()
     async with real_stack() as servers:
         address = servers["orchestrator"].address
