@@ -9,7 +9,7 @@ CHECKED := services orchestrator cli clients/python tools tests benchmarks
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-deploy demo test check protos release-contract flags metrics format lock bench clean
+.PHONY: help install install-deploy test-old-cluster demo test check protos release-contract flags metrics format lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -73,6 +73,13 @@ bench: install ## measure: voice to voice, overhead, memory; results in benchmar
 	$(BIN)/python -m benchmarks.llm_gateway
 	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.images
+
+KUBERNETES := build/kubernetes-1.20
+test-old-cluster: install-deploy $(KUBERNETES)/pause ## apply the manifests to a real Kubernetes 1.20, built first (ten minutes), until its pods answer
+	$(BIN)/pytest tests/deploy/test_old_cluster.py
+
+$(KUBERNETES)/pause: tests/deploy/build-kubernetes
+	tests/deploy/build-kubernetes $(KUBERNETES)
 
 clean: ## remove the virtual environment and what was built
 	rm -rf $(VENV) build out *.egg-info

@@ -55,14 +55,20 @@ def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """What an overlay makes."""
     if request.param != EVERYTHING:
         return build(FOLDER / "overlays" / request.param)
-    folder = tmp_path_factory.mktemp("everything").resolve()
-    paths = {
-        "resources": [FOLDER / "overlays" / "cpu"],
-        "components": [FOLDER / "components" / name for name in ("gateway", "monitoring")],
-    }
-    lists = {kind: [os.path.relpath(path, folder) for path in found] for kind, found in paths.items()}
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump({"kind": "Kustomization", **lists}), "utf-8")
+    folder = tmp_path_factory.mktemp("everything")
+    write_kustomization(folder, "cpu", "gateway", "monitoring")
     return build(folder)
+
+
+def write_kustomization(folder: Path, overlay: str, *components: str, **more: object) -> None:
+    """An overlay with more components, as a user would write it."""
+    paths = {
+        "resources": [FOLDER / "overlays" / overlay],
+        "components": [FOLDER / "components" / component for component in components],
+    }
+    lists = {kind: [os.path.relpath(path, folder.resolve()) for path in found] for kind, found in paths.items()}
+    content = {"kind": "Kustomization", **lists, **more}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(content), "utf-8")
 
 
 def of_kind(manifests: list[Manifest], *kinds: str) -> dict[str, Manifest]:
@@ -208,6 +214,13 @@ def test_every_server_takes_its_environment(manifests: list[Manifest], monkeypat
                 value = re.sub(r"\$\(([A-Z_]+)\)", lambda used: os.environ[used[1]], given.get("value", "secret"))
                 environment.setenv(given["name"], value)
             load(SETTINGS[name], name, [])
+
+
+def test_everything_is_in_the_namespace(manifests: list[Manifest]) -> None:
+    for manifest in manifests:
+        assert manifest["kind"] == "Namespace" or manifest["metadata"].get("namespace") == "parley", manifest[
+            "metadata"
+        ]
 
 
 def test_secrets_are_named_and_never_held(manifests: list[Manifest]) -> None:
