@@ -28,8 +28,8 @@ spec:
 
 
 @pytest.fixture(scope="module")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("cluster")) as running:
+def old() -> Iterator[Cluster]:
+    with cluster() as running:
         yield running
 
 

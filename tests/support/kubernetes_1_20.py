@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -192,14 +193,16 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = _WAIT_S) 
 
 
 @contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
-    """A control plane while the block runs."""
+def cluster() -> Iterator[Cluster]:
+    """A control plane while the block runs, in a folder of its own: a kubelet makes its folder a mount."""
+    folder = Path(tempfile.mkdtemp(prefix="parley-kubernetes-"))
     running = Cluster(folder)
     try:
         running.start()
         yield running
     finally:
         running.close()
+        shutil.rmtree(folder)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -218,4 +221,4 @@ def _remove_pods(engine: "Engine", folder: Path) -> None:
         engine.docker("rm", "--force", *found.split())
     for line in reversed(Path("/proc/mounts").read_text("utf-8").splitlines()):
         if (place := line.split()[1]).startswith(f"{folder}/"):
-            subprocess.run(("umount", place), check=False)
+            subprocess.run(("umount", "--lazy", place), check=False)
