@@ -44,6 +44,8 @@ class Hearing:
         self._arrivals = AudioClock()
         self._deaf_until = 0.0
         self._deafness: ParleyError | None = None
+        self.utterance_id = ""
+        """The service's own id of what is being said."""
 
     def configure(self, config: SessionConfig) -> None:
         """Listen so from now on; what is being said is forgotten where that makes a difference."""
@@ -116,6 +118,7 @@ class Hearing:
             async for event in listening.events():
                 if listening is not self._listening:
                     return
+                self.utterance_id = event.item_id
                 self._on_event(_placed(event, f"{self._session_id}_input_{serial}_{event.item_id}", base_s))
         except ParleyError as error:
             if listening is self._listening:

@@ -47,6 +47,7 @@ from orchestrator.stages import Stages
 from orchestrator.stages.language_model import Prompt
 from orchestrator.tool_calls import Route
 from orchestrator.turn import Heard, Turn, TurnOptions
+from services.common import tracing
 from services.common.errors import InvalidArgumentError, NotFoundError, OverloadedError, ParleyError
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,8 @@ class LiveSession:
         self._untranscribed = ""
         """The utterance whose final transcript is still to come."""
         self._turn: Turn | None = None
+        self._trace = tracing.OFF
+        """Of the user's turn: from its beginning to the end of the answer."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefilling = False
         self._early_outputs: dict[str, tuple[chat_pb2.Message, str]] = {}
@@ -206,6 +209,7 @@ class LiveSession:
     def create_response(self, config: SessionConfig | None = None) -> None:
         """Answer what the conversation holds; with this configuration, if one is given, in place of the session's."""
         self._heard = Heard(clock.now())
+        self._turn_begins(tracing.new_trace(), self._heard.ended_at)
         self._execute(self._state.response_requested(clock.now(), config))
 
     def cancel_response(self, response_id: str) -> None:
@@ -226,6 +230,7 @@ class LiveSession:
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self._hearing.aclose()
+        self._trace.end()
         if self._alarm is not None:
             self._alarm.cancel()
 
@@ -237,6 +242,7 @@ class LiveSession:
             case SpeechStarted(item_id, start_s):
                 self._untranscribed = item_id
                 self._voice_at = self._hearing.arrived_at(start_s)
+                self._turn_begins(tracing.of_utterance(self._hearing.utterance_id), self._voice_at)
                 self._on_voice(event, self._state.speech_started(item_id, now))
             case SpeechPaused(item_id, at_s):
                 self._heard = Heard(self._hearing.arrived_at(at_s))
@@ -277,6 +283,7 @@ class LiveSession:
         if self._turn is not None and any(isinstance(command, HoldResponse | CancelResponse) for command in commands):
             if self._turn.output.playing and self._voice_at is not None:
                 self._metrics.stopped(clock.now() - self._voice_at)
+                tracing.begin("barge-in", parent=self._turn.trace.context, at=self._voice_at).end()
             self._turn.output.hold()
         self.outbox.put(started)
         self._execute(commands)
@@ -318,10 +325,13 @@ class LiveSession:
                 self._own(self._append_item(user_message(command.text), ""))
             elif self._turn is not None and self._turn.response_id == command.response_id:
                 self._steer(self._turn, command)
+        if self._turn is None and self._state.state is State.LISTENING:
+            self._trace.end()
         self._set_alarm()
 
     def _start(self, command: StartResponse) -> None:
         messages = () if command.input.text is None else (user_message(command.input.text),)
+        trace = self._new_trace(tracing.new_trace(), clock.now()) if command.input.continues else self._trace
         self._turn = Turn(
             self._stages,
             command.input.config or self._config,
@@ -333,6 +343,7 @@ class LiveSession:
             on_audio=lambda: self._state.audio_started(command.response_id),
             on_call=lambda call_id: self._state.function_called(command.response_id, call_id),
             busy_until=self._busy_until,
+            trace=trace,
         )
         if not command.speculative:
             # What goes on from a function's output answers no speech: it is timed from now.
@@ -378,6 +389,16 @@ class LiveSession:
         self._busy_until = turn.output.playback.ends_at
         self._execute(self._state.response_ended(turn.response_id, clock.now(), kept))
 
+    def _turn_begins(self, context: tracing.Context | None, at: float) -> None:
+        """The user speaks, or asks for a response; their turn before is over, unless it is being answered."""
+        if self._turn is None or self._turn.trace is not self._trace:
+            self._trace.end()
+        self._trace = self._new_trace(context, at)
+
+    def _new_trace(self, context: tracing.Context | None, at: float) -> tracing.Span:
+        attributes = {"session.id": self.session_id, "gen_ai.conversation.id": self.conversation_id}
+        return tracing.begin("turn", attributes, context=context, at=at)
+
     async def _pending_calls(self) -> frozenset[str]:
         try:
             return await self._stages.llm.pending_calls()
@@ -396,6 +417,7 @@ class LiveSession:
 
     async def _prefill(self) -> None:
         self._prefilling = True
+        self._trace.activate()
         try:
             await self._stages.llm.prefill(self._config, self.conversation_id)
         except ParleyError as error:  # the turn itself will tell, if it is more than a hiccup

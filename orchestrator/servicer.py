@@ -15,7 +15,7 @@ from orchestrator.domain import Failure, SessionConfig
 from orchestrator.live import LiveSession
 from orchestrator.sessions import Sessions, new_id
 from orchestrator.single import respond
-from services.common import logs
+from services.common import logs, tracing
 from services.common.errors import InvalidArgumentError, ParleyError
 from services.common.status import to_status
 from services.common.wire import seconds
@@ -59,8 +59,12 @@ class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
         turn = respond_request(request)
         sessions = self._sessions
         async with sessions.places.admit():
-            with logs.ids(session_id=new_id("session"), conversation_id=turn.conversation_id):
-                answering = respond(sessions.services.for_session(), turn, sessions.options.turn, sessions.metrics)
+            with (
+                logs.ids(session_id=new_id("session"), conversation_id=turn.conversation_id),
+                tracing.begin("turn", {"gen_ai.conversation.id": turn.conversation_id or None}) as trace,
+            ):
+                stages = sessions.services.for_session()
+                answering = respond(stages, turn, sessions.options.turn, sessions.metrics, trace)
                 with sessions.watchdog.watch(self._dropper(context)) as guard:
                     async with contextlib.aclosing(answering) as events:
                         async for event in events:

@@ -23,6 +23,7 @@ from orchestrator.outbox import Outbox
 from orchestrator.stages import Stages
 from orchestrator.stages.language_model import Prompt
 from orchestrator.turn import Heard, Turn, TurnOptions
+from services.common import tracing
 from services.common.errors import ParleyError
 
 
@@ -38,7 +39,7 @@ class SingleTurn:
 
 
 async def respond(
-    stages: Stages, turn: SingleTurn, options: TurnOptions, metrics: TurnMetrics
+    stages: Stages, turn: SingleTurn, options: TurnOptions, metrics: TurnMetrics, trace: tracing.Span = tracing.OFF
 ) -> AsyncGenerator[ServerEvent, None]:
     """The events of one turn; none after an empty transcript, since nothing was asked. Audio comes as fast as the
     client takes it.
@@ -65,9 +66,8 @@ async def respond(
     outbox = Outbox(lambda event: response.output.audio_left(event))
     response_id = f"response_{uuid.uuid4().hex[:16]}"
     prompt = Prompt((*turn.history, user_message(text)), turn.conversation_id, language_code)
-    response = Turn(
-        stages, turn.config, outbox, response_id, prompt, replace(options, paced=False, apology=Apology("")), metrics
-    )
+    unpaced = replace(options, paced=False, apology=Apology(""))
+    response = Turn(stages, turn.config, outbox, response_id, prompt, unpaced, metrics, trace=trace)
     response.confirm(heard)
     running = asyncio.create_task(_run(response, outbox))
     error: ParleyError | None = None

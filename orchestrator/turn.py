@@ -25,6 +25,8 @@ from orchestrator.stages.language_model import (
     SpeechSegment,
     ToolCallFailed,
 )
+from orchestrator.turn_trace import trace_turn
+from services.common import tracing
 from services.common.errors import ParleyError, UpstreamError, UpstreamTimeoutError
 from services.common.status import INTERNAL_MESSAGE
 
@@ -66,6 +68,7 @@ class Turn:
         on_audio: called once, when the client takes the first audio.
         on_call: called with the id of each function call that the client is given.
         busy_until: when the client will have played what came before.
+        trace: the user's turn that it answers; it ends with the response, unless that is discarded.
     """
 
     def __init__(
@@ -80,8 +83,11 @@ class Turn:
         on_audio: Callable[[], None] = lambda: None,
         on_call: Callable[[str], None] = lambda _: None,
         busy_until: float = 0.0,
+        trace: tracing.Span = tracing.OFF,
     ) -> None:
         self.response_id = response_id
+        self.trace = trace
+        self._span = tracing.begin("response", {"parley.response.id": response_id}, parent=trace.context)
         self._stages, self._config, self._outbox, self._prompt = stages, config, outbox, prompt
         self._options, self._metrics = options, metrics
         self._on_audio = on_audio
@@ -109,7 +115,8 @@ class Turn:
 
     async def run(self) -> None:
         """Make the response and settle it. What fails is told to the client, not raised."""
-        error = ""
+        error, error_type = "", ""
+        self._span.activate()
         self._work = asyncio.create_task(self._produce())
         if self._cancelled:
             self._work.cancel()
@@ -120,15 +127,17 @@ class Turn:
         except asyncio.CancelledError:
             self._status = ResponseStatus.CANCELLED
         except ParleyError as failure:
-            self._status, error = ResponseStatus.FAILED, str(failure)
+            self._status, error, error_type = ResponseStatus.FAILED, str(failure), failure.reason
         except Exception:
             log.exception("response failed", extra={"response_id": self.response_id})
-            self._status, error = ResponseStatus.FAILED, INTERNAL_MESSAGE
+            self._status, error, error_type = ResponseStatus.FAILED, INTERNAL_MESSAGE, "INTERNAL"
             self._outbox.put(Failure(ParleyError(INTERNAL_MESSAGE)))
         if self._discarded:
             await self._vanish()
         else:
-            await self._settle(error)
+            await self._settle(error, error_type)
+        self._span.set({"parley.response.outcome": "discarded" if self._discarded else self._status.value})
+        self._span.end(error_type)
 
     def confirm(self, heard: Heard) -> None:
         """The client may have it: it answers the words that were heard so."""
@@ -234,7 +243,7 @@ class Turn:
     def _reach(self, step: str) -> None:
         self._reached.setdefault(step, clock.now())
 
-    async def _settle(self, error: str) -> None:
+    async def _settle(self, error: str, error_type: str) -> None:
         status = self._status
         transcript = self._heard_text() if self.cut else "".join(self._text)
         if self._held_id and self._prompt.conversation_id:
@@ -247,6 +256,8 @@ class Turn:
         self._reach("total")
         timings = self._timings()
         self._metrics.responded(status, timings)
+        if self._heard is not None:
+            trace_turn(self.trace, self._heard.ended_at, status, timings, error_type)
         usage = self._completed.usage if self._completed else None
         extra = {"response_id": self.response_id, "status": status.value, "error": error}
         log.info("response done", extra=extra)

@@ -9,6 +9,8 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "host",
         "port",
         "metrics_port",
+        "otlp_endpoint",
+        "trace_content",
         "log_level",
         "log_format",
         "drain_wait_s",

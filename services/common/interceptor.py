@@ -1,5 +1,5 @@
-"""The one server interceptor: refuses calls while loading or draining, names the session in the logs, counts calls, and
-turns every exception into a status of `status.py`.
+"""The one server interceptor: refuses calls while loading or draining, names the session in the logs, counts and traces
+calls, and turns every exception into a status of `status.py`.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from services.common import logs
+from services.common import logs, tracing
 from services.common.errors import InvalidArgumentError, ModelLoadingError, ParleyError, ServerDrainingError
 from services.common.metrics import ServerMetrics
 from services.common.status import INTERNAL_MESSAGE, to_status
@@ -172,21 +172,27 @@ def _check_parsed(request: Any) -> None:
 
 
 class Call:
-    """One call, of whatever protocol: it counts for the drain and in the metrics. `code` is how it ends: a status."""
+    """One call, of whatever protocol: it counts for the drain and in the metrics, and has a span. `code` is how it
+    ends: a status.
+    """
 
-    def __init__(self, gate: Gate, metrics: ServerMetrics, method: str) -> None:
+    def __init__(self, gate: Gate, metrics: ServerMetrics, method: str, span: tracing.Span | None = None) -> None:
         self._gate, self._metrics, self._method = gate, metrics, method
+        self._span = span or tracing.begin(method, kind=tracing.Kind.SERVER)
         self._begun = time.monotonic()
         self.code = "OK"
 
     def __enter__(self) -> None:
         self._gate.enter()
+        self._span.__enter__()
         self._metrics.call_started(self._method)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         if self.code == "OK" and kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit):
             self.code = "CANCELLED"
         self._metrics.call_ended(self._method, self.code, time.monotonic() - self._begun)
+        tracing.end_call(self._span, self.code)
+        self._span.__exit__(None, None, None)
         self._gate.leave()
 
 
@@ -196,9 +202,10 @@ class _GrpcCall(Call):
     def __init__(
         self, gate: Gate, metrics: ServerMetrics, method: str, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        super().__init__(gate, metrics, method)
-        self._context = context
         metadata = context.invocation_metadata() or ()
+        caller = tracing.from_metadata(metadata)
+        super().__init__(gate, metrics, method, tracing.begin_call(method, tracing.Kind.SERVER, caller))
+        self._context = context
         self._ids = logs.ids(**{_ID_HEADERS[key]: str(value) for key, value in metadata if key in _ID_HEADERS})
 
     def __enter__(self) -> None:

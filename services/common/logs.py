@@ -1,4 +1,6 @@
-"""Structured logs: one JSON object a line, with the ids of the session, conversation and response being served."""
+"""Structured logs: one JSON object a line, with the ids of the session, conversation and response being served,
+and of the span where traces are on.
+"""
 
 import atexit
 import contextlib
@@ -10,6 +12,8 @@ from contextvars import ContextVar
 from logging.handlers import QueueHandler, QueueListener
 
 from pythonjsonlogger.json import JsonFormatter
+
+from services.common import tracing
 
 LOG_IDS = ("session_id", "conversation_id", "response_id")
 _ids: ContextVar[dict[str, str]] = ContextVar("parley_log_ids", default={})  # noqa: B039  never mutated
@@ -84,7 +88,7 @@ def current_ids() -> dict[str, str]:
 
 
 def _add_ids(record: logging.LogRecord) -> bool:
-    for name, value in _ids.get().items():
+    for name, value in (_ids.get() | tracing.log_ids()).items():
         if not hasattr(record, name):
             setattr(record, name, value)
     return True

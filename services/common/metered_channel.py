@@ -1,4 +1,4 @@
-"""A channel whose calls are counted, by method and status, when they end."""
+"""A channel whose calls are counted and traced, by method and status, when they end."""
 
 import time
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 
+from services.common import tracing
 from services.common.metrics import ClientMetrics
 from services.common.sent_status import at_once
 
@@ -51,10 +52,17 @@ class MeteredChannel(grpc.aio.Channel):
     def _metered(self, method: str, make_call: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
             begun = time.monotonic()
+            span = tracing.begin_call(method, tracing.Kind.CLIENT)
+            if span.context is not None:
+                options["metadata"] = (*(options.get("metadata") or ()), (tracing.HEADER, span.context.header))
             made = make_call(*args, **options)
-            made.add_done_callback(
-                lambda done: self._metrics.call_ended(method, at_once(done.code()).name, time.monotonic() - begun)
-            )
+
+            def ended(done: Any) -> None:
+                code = at_once(done.code()).name
+                self._metrics.call_ended(method, code, time.monotonic() - begun)
+                tracing.end_call(span, code)
+
+            made.add_done_callback(ended)
             return made
 
         return call

@@ -6,14 +6,15 @@ import logging
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common import logs
+from services.common import logs, tracing
 from services.common.errors import ParleyError, StartupError
 from services.common.interceptor import Gate, ServerInterceptor
 from services.common.metrics import MetricsServer, ServerMetrics, watch_event_loop
@@ -32,6 +33,8 @@ KEEPALIVE_OPTIONS = (
 
 _LAST_STATUS_S = 0.25
 """Seconds for the statuses of calls that have just ended to reach their clients."""
+_SETTLE_S = 2.0
+"""Seconds for the handlers of calls that were cut off to finish."""
 
 
 class Service(ABC):
@@ -73,6 +76,7 @@ async def run(service: Service, settings: ServerSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
 
     # 1. Listen, but say NOT_SERVING: the aio health servicer begins as SERVING.
+    close_tracing = open_tracing(service.name, settings)
     metrics = ServerMetrics(service.name)
     gate = Gate()
     server = grpc.aio.server(
@@ -130,6 +134,7 @@ async def run(service: Service, settings: ServerSettings) -> None:
         await asyncio.gather(loop_watch, return_exceptions=True)
         await service.aclose()
         metrics_server.close()
+        await asyncio.to_thread(close_tracing)  # after all that has spans
         log.info("stopped")
 
 
@@ -169,17 +174,36 @@ def _connection_age(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
     return (("grpc.max_connection_age_ms", age_ms),) if age_ms else ()
 
 
+def open_tracing(name: str, settings: ServerSettings) -> Callable[[], None]:
+    """Send traces, if that is asked for; returns what sends the last of them and ends it."""
+    if not settings.otlp_endpoint:
+        return lambda: None
+    try:
+        from services.common.otlp import OtlpSink
+    except ModuleNotFoundError:
+        raise StartupError("--otlp_endpoint needs more packages: pip install 'parley-voice[otlp]'") from None
+    sink = OtlpSink(name, settings.otlp_endpoint)
+    tracing.send_to(sink, content=settings.trace_content)
+    return sink.close
+
+
 async def _finish_calls(server: grpc.aio.Server, gate: Gate, grace_s: float) -> None:
     """Tell clients to go elsewhere, and wait for the calls that run; those that outlast the grace are cancelled.
 
-    The server's own wait is not enough: a watcher of health never ends its call, and would use up the whole grace, and
-    of calls that are not gRPC it knows nothing.
+    The server's own wait is too long and too short: a watcher of health never ends its call, and would use up the whole
+    grace; of calls that are not gRPC it knows nothing; and a call that its client has cancelled is over for it, while
+    its handler still settles what was heard.
     """
-    stopped = asyncio.create_task(server.stop(grace_s))
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(gate.wait_empty(), grace_s)
+    stopping = asyncio.create_task(server.stop(grace_s))
+    await _wait(gate.wait_empty(), grace_s)
     await server.stop(min(grace_s, _LAST_STATUS_S))
-    await asyncio.gather(stopped, return_exceptions=True)
+    await stopping
+    await _wait(gate.wait_empty(), _SETTLE_S)
+
+
+async def _wait(work: Coroutine[Any, Any, None], timeout_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(work, timeout_s)
 
 
 async def _set_health(servicer: health.aio.HealthServicer, names: Sequence[str], *, serving: bool) -> None:

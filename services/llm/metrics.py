@@ -7,6 +7,7 @@ from functools import cache
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from services.common import tracing
 from services.common.errors import ParleyError
 from services.common.metrics import SECONDS_BUCKETS
 from services.llm.backends.base import Capabilities
@@ -137,16 +138,20 @@ class GenerationMetrics:
 
 
 class TurnMeter:
-    """One turn: waits, runs, ends. Used as `async with`, which counts what goes wrong; `completed` counts the rest."""
+    """One turn: waits, runs, ends, and its span. Used as `async with`, which counts what goes wrong; `completed` counts
+    the rest.
+    """
 
     def __init__(self, metrics: GenerationMetrics, capabilities: Capabilities) -> None:
         self._metrics, self._capabilities = metrics, capabilities
         self._begun = time.monotonic()
         self._running = False
         self._token_at: float | None = None
+        self.span = _generation_span(capabilities)
 
     async def __aenter__(self) -> "TurnMeter":
         self._metrics.waits(1)
+        self.span.activate()
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -156,9 +161,11 @@ class TurnMeter:
             self._metrics.waits(-1)
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             self._metrics.cancelled()
+            self.span.end()
         elif error is not None:
             reason = error.reason if isinstance(error, ParleyError) else "INTERNAL"
             self._metrics.failed(self._capabilities, reason, time.monotonic() - self._begun)
+            self.span.end(reason)
 
     def started(self, waited_s: float) -> None:
         """The model has begun to work on it, after so many seconds of waiting for a place."""
@@ -167,6 +174,7 @@ class TurnMeter:
             self._metrics.waited(waited_s)
             self._metrics.waits(-1)
             self._metrics.runs(1)
+            self.span.event("model began")
 
     def piece(self) -> None:
         """A piece of the answer has come."""
@@ -178,14 +186,40 @@ class TurnMeter:
     def first_token(self, seconds: float) -> None:
         """Its first token came so many seconds after the request."""
         self._metrics.first_token(self._capabilities, seconds)
+        self.span.event("first token")
+        self.span.set({"gen_ai.response.time_to_first_chunk": seconds})
 
     def first_segment(self, seconds: float) -> None:
         """Its first speech segment came so many seconds after the request."""
         self._metrics.first_segment(seconds)
+        self.span.event("first speech segment")
 
     def completed(self, usage: Usage | None, timings: Timings) -> None:
         """It went well."""
         self._metrics.completed(self._capabilities, usage, timings)
+        if usage is not None:
+            self.span.set(
+                {
+                    "gen_ai.usage.input_tokens": usage.input_tokens,
+                    "gen_ai.usage.output_tokens": usage.output_tokens,
+                    "gen_ai.usage.cache_read.input_tokens": usage.cached_input_tokens,
+                    "gen_ai.usage.reasoning.output_tokens": usage.reasoning_output_tokens,
+                }
+            )
+        self.span.end()
+
+
+def _generation_span(capabilities: Capabilities) -> tracing.Span:
+    """As the semantic conventions for generative AI have it; the model is the loaded one, as in metrics."""
+    operation, provider, model = _of(capabilities)
+    attributes: tracing.Attributes = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": provider,
+        "gen_ai.request.model": model,
+        "gen_ai.request.stream": True,
+    }
+    kind = tracing.Kind.INTERNAL if capabilities.in_process else tracing.Kind.CLIENT
+    return tracing.begin(f"{operation} {model}", attributes, kind=kind)
 
 
 def _of(capabilities: Capabilities) -> tuple[str, str, str]:
@@ -260,6 +294,7 @@ class ProviderMetrics:
     def ended(self, capabilities: Capabilities, seconds: float, error_type: str = "") -> None:
         """A request took so many seconds, and failed where there is an `ErrorReason`."""
         self._duration.labels(*_of(capabilities), error_type).observe(seconds)
+        tracing.begin("provider request", kind=tracing.Kind.CLIENT, at=time.monotonic() - seconds).end(error_type)
 
 
 @cache

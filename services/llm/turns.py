@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from prometheus_client import CollectorRegistry
 
-from services.common import logs
+from services.common import logs, tracing
 from services.common.admission import AdmissionQueue
 from services.common.errors import ContextLengthError, ModelNotFoundError, UpstreamError
 from services.llm import checks
@@ -41,6 +41,7 @@ from services.llm.metrics import GenerationMetrics, TurnMeter
 from services.llm.relay import Relay
 from services.llm.speech.segments import Segmenter
 from services.llm.tools.calls import callable_tools
+from services.llm.trace_content import as_json
 from services.llm.turn import Turn
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,9 @@ class Turns:
             self._backend.check(request)
             new = len(running.asked if running else asked.messages)
             request = await self._with_images(request, new)
+            meter.span.set({"gen_ai.response.id": response_id, "gen_ai.conversation.id": asked.conversation_id or None})
+            if tracing.content():
+                meter.span.set({"gen_ai.input.messages": as_json(request.messages)})
 
             async def shorter() -> GenerationRequest | None:
                 nonlocal messages
@@ -135,10 +139,13 @@ class Turns:
             finally:
                 generating.cancel()
                 await asyncio.gather(generating, return_exceptions=True)
+                if tracing.content():
+                    meter.span.set({"gen_ai.output.messages": as_json(turn.answer())})
             if running is not None:
                 await self._conversations.complete(running)
         assert turn.finished is not None
         timings = clock.timings()
+        meter.span.set({"gen_ai.response.finish_reasons": (turn.finished.reason.value,)})
         meter.completed(turn.finished.usage, timings)
         log.info(
             "turn completed",

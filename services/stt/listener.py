@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from services.common import tracing
 from services.common.audio_clock import AudioClock
 from services.stt.domain import (
     Completed,
@@ -90,6 +91,7 @@ class Listener:
             engine, segmenter, self._tasks, options, self._put_interim, interim_interval_s, metrics
         )
         self._utterance: Utterance | None = None
+        self._call_span = tracing.current()
         self._told_to_end = False
         """Whether the utterance ends at the client's word, not at a silence."""
 
@@ -110,6 +112,8 @@ class Listener:
                 yield event
         finally:
             await self._tasks.aclose()
+            if self._utterance is not None:
+                self._utterance.span.end()
 
     async def _or_report(self, work: Coroutine[Any, Any, None]) -> None:
         """An error of one of the stream's tasks is the stream's."""
@@ -121,6 +125,7 @@ class Listener:
     async def _put_interim(self, transcript: Transcript) -> None:
         if self._no_interim_since is not None and transcript.text:
             self._metrics.first_interim(time.monotonic() - self._no_interim_since)
+            tracing.current().event("first interim transcript")
             self._no_interim_since = None
         await self._events.put(transcript)
 
@@ -150,8 +155,8 @@ class Listener:
         match event:
             case SegmentStarted(start, onset):
                 if self._utterance is None:
-                    self._utterance = Utterance(self._options.transcription, onset)
                     self._no_interim_since = self._arrived_at(onset)
+                    self._utterance = self._open(Utterance(self._options.transcription, onset), self._no_interim_since)
                     await self._events.put(SpeechStarted(self._utterance.id, to_seconds(onset)))
                 self._recognizer.begin(self._utterance, start, onset)
             case Paused(speech_end, end):
@@ -183,13 +188,24 @@ class Listener:
         self._segmenter.forget()
         utterance = self._utterance
         if utterance is None and answer_always and not closed_any:
-            utterance = Utterance(self._options.transcription, self._segmenter.position)
+            nothing_said = Utterance(self._options.transcription, self._segmenter.position)
+            utterance = self._utterance = self._open(nothing_said, time.monotonic())
         if utterance is not None:
             await self._queue(_Closing(utterance, time.monotonic()))
+
+    def _open(self, utterance: Utterance, at: float) -> Utterance:
+        """An utterance begins, and with it a turn of the user's: what is done for it now is part of that trace."""
+        attributes = {"parley.stt.model": self._model}
+        utterance.span = tracing.begin("utterance", attributes, parent=tracing.of_utterance(utterance.id), at=at)
+        utterance.span.activate()
+        return utterance
 
     async def _queue(self, closing: _Closing) -> None:
         if closing.closes_utterance:
             self._utterance = self._no_interim_since = None
+            closing.utterance.span.event("end of speech", at=closing.ended_at)
+            closing.utterance.span.event("turn ended")
+            self._call_span.activate()
             await self._events.put(SpeechStopped(closing.utterance.id, to_seconds(closing.utterance.speech_end)))
         await self._closings.put(closing)
 
@@ -205,6 +221,8 @@ class Listener:
                 final = closing.utterance.final()
                 if final.text:
                     self._metrics.finalized(time.monotonic() - closing.ended_at)
+                closing.utterance.span.set({"parley.stt.transcript": final.text if tracing.content() else None})
+                closing.utterance.span.end()
                 await self._events.put(final)
         self._segmenter.finish()
         audio_s = to_seconds(self._segmenter.position)

@@ -1,9 +1,11 @@
 """What the STT service counts, beside what every server does."""
 
+import time
 from collections.abc import Callable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from services.common import tracing
 from services.common.metrics import FACTOR_BUCKETS, SECONDS_BUCKETS
 
 
@@ -78,6 +80,8 @@ class SttMetrics:
         self._recognitions.labels(kind).observe(seconds)
         if audio_s > 0:
             self._factor.labels(kind).observe(seconds / audio_s)
+        attributes: tracing.Attributes = {"parley.stt.kind": kind, "parley.stt.audio_s": audio_s}
+        tracing.begin("recognize", attributes, at=time.monotonic() - seconds).end()
 
     def ahead(self, *, adopted: bool) -> None:
         """A recognition begun at a soft silence became the final one, or was dropped since the speaker went on."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from uuid import uuid4
 
+from services.common import tracing
 from services.stt import languages
 from services.stt.domain import Recognition, RecognitionRequest, Transcript, TranscriptionOptions, Word
 from services.stt.timebase import to_seconds
@@ -21,6 +22,8 @@ class Utterance:
         self.onset = onset
         self.speech_end = onset
         """The sample at which its speech ended, as far as is known."""
+        self.span = tracing.OFF
+        """What a trace tells of it."""
         self._options = options
         self._recognitions: list[Recognition] = []
 

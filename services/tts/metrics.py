@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from services.common import tracing
 from services.common.audio import Samples
 from services.common.metrics import FACTOR_BUCKETS, SECONDS_BUCKETS
 
@@ -76,6 +77,7 @@ class Onset:
         if self._playing_at is None:
             self._playing_at = self._clock()
             self._metrics.first_byte.observe(self._playing_at - self._asked_at)
+            tracing.current().event("first audio")
 
     def made(self, samples: Samples) -> None:
         """The engine gives these samples, which are sent now."""
@@ -88,5 +90,7 @@ class Onset:
             now = self._clock()
             # They are played when they come, or when what came before has been played.
             due = now if self._playing_at is None else max(now, self._playing_at + self._played_s)
-            self._metrics.first_audible.observe(due + first / self._rate_hz - self._asked_at)
+            audible_at = due + first / self._rate_hz
+            self._metrics.first_audible.observe(audible_at - self._asked_at)
+            tracing.current().event("first audible sample", at=audible_at)
         self._played_s += len(samples) / self._rate_hz

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 
 from prometheus_client import CollectorRegistry
 
+from services.common import tracing
 from services.common.admission import AdmissionQueue
 from services.common.errors import StartupError
 from services.common.settings import nearest
@@ -89,8 +90,13 @@ class Synthesizer:
         segment = self._segment(request)
         audio_format = request.audio_format or segment.voice.native_format
         onset = Onset(self._metrics, segment.voice.native_format.sample_rate_hz)
+        span = tracing.current()
+        span.set({"parley.tts.voice": segment.voice.name, "parley.tts.characters": len(request.text)})
+        if tracing.content():
+            span.set({"parley.tts.text": request.text})
         async with self._admission.admit():
             self._metrics.admitted(len(request.text))
+            span.event("engine began")
             if not request.audio_only:
                 yield Started(segment.voice.name, audio_format)
             # What follows on other speech is heard after it: no need for a first chunk sooner than the others.
@@ -111,6 +117,7 @@ class Synthesizer:
                 onset.sent()
                 yield chunk
             self._metrics.spoken(chunker.audio_s, processing_s)
+            span.set({"parley.tts.audio_s": chunker.audio_s, "parley.tts.processing_s": processing_s})
             if not request.audio_only:
                 yield Completed(chunker.audio_s, processing_s, len(request.text))
 

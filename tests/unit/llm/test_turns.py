@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
@@ -42,6 +43,7 @@ from services.llm.domain import (
 )
 from services.llm.turns import TurnDefaults, Turns
 from tests.support.scripted_backend import STOP, ScriptedBackend
+from tests.support.spans import recorded
 
 DEFAULTS = TurnDefaults(
     first_segment_min_chars=0,
@@ -337,3 +339,41 @@ async def test_the_first_segment_goes_when_no_token_comes_for_a_while_and_the_re
                 segments.append(event.text)
                 go_on.set()
     assert segments == ["I am thinking", "about it.", "Yes."]
+
+
+async def test_the_span_of_a_turn_has_its_usage_and_holds_texts_only_where_that_is_asked_for(
+    turns: Turns, backend: ScriptedBackend
+) -> None:
+    call = ToolCallEvent(ToolCall("call_1", "look", "{}"))
+    backend.script = [TextDelta("Hello."), call, STOP]
+    asked = ask("a secret", tools=(Tool("look", "", "{}"),))
+    with recorded() as spans:
+        await run(turns, asked)
+    (quiet,) = spans
+    assert quiet.name == "chat model"
+    assert quiet.attributes["gen_ai.usage.output_tokens"] == 2
+    assert quiet.attributes["gen_ai.response.finish_reasons"] == ("tool_calls",)
+    assert not [value for value in quiet.attributes.values() if "secret" in str(value) or "Hello" in str(value)]
+    with recorded(content=True) as spans:
+        await run(turns, asked)
+    told = spans[0].attributes
+    assert json.loads(str(told["gen_ai.input.messages"])) == [
+        {"role": "system", "parts": [{"type": "text", "content": "default"}]},
+        {"role": "user", "parts": [{"type": "text", "content": "a secret"}]},
+    ]
+    (answer,) = json.loads(str(told["gen_ai.output.messages"]))
+    assert answer["parts"][0] == {"type": "text", "content": "Hello."}
+    assert answer["parts"][1]["name"] == "look"
+
+
+async def test_the_span_of_a_turn_that_fails_names_the_reason_and_of_one_that_is_left_none(
+    turns: Turns, backend: ScriptedBackend
+) -> None:
+    with recorded() as spans:
+        backend.script = [TextDelta("Hel"), UpstreamError("down")]
+        with pytest.raises(UpstreamError):
+            await run(turns, ask("a"))
+        backend.script = [TextDelta("Hel"), asyncio.Event()]
+        async with contextlib.aclosing(turns.run(ask("a"))) as events:
+            _ = [await anext(events), await anext(events)]
+    assert [span.error_type for span in spans] == [UpstreamError.reason, ""]

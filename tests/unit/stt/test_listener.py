@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.common import tracing
 from services.common.audio_format import AudioFormat, Encoding
 from services.common.errors import UnsupportedAudioError
 from services.stt.domain import (
@@ -26,6 +27,7 @@ from services.stt.endpointing import Endpointer, EndpointingConfig
 from services.stt.listener import ForceEnd, Listener
 from services.stt.metrics import SttMetrics
 from services.stt.segmenter import VoiceSegmenter
+from tests.support.spans import recorded
 from tests.support.stt_doubles import PCM16, ScriptedEngine, pcm16, silence, speech
 
 OPTIONS = TranscriptionOptions(PCM16, RecognitionRequest("en"), "en")
@@ -492,3 +494,16 @@ async def test_silence_is_no_utterance_to_measure() -> None:
     stream.send(pcm16(silence(3)), FORCE, None)
     _ = [event async for event in stream.events]
     assert counts(stream) == {"endpointing_delay": 0, "finalization_delay": 0, "time_to_first_interim": 0}
+
+
+async def test_an_utterance_is_a_part_of_the_turn_s_trace_and_tells_its_text_only_where_that_is_asked_for() -> None:
+    for content in (False, True):
+        with recorded(content=content) as spans:
+            with tracing.begin("call"):
+                said = await listen(ScriptedEngine(), pcm16(silence(1), speech(2), silence(1)))
+            turn = tracing.of_utterance(next(event.utterance_id for event in said if isinstance(event, SpeechStarted)))
+        recognized, utterance, _ = spans
+        assert utterance.parent == turn
+        assert recognized.parent == utterance.context
+        assert [name for name, _ in utterance.events] == ["end of speech", "turn ended"]
+        assert utterance.attributes.get("parley.stt.transcript") == (texts(said)[0] if content else None)

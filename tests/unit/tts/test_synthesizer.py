@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.common import tracing
 from services.common.admission import AdmissionQueue
 from services.common.audio import Samples
 from services.common.audio_format import AudioFormat, Encoding
@@ -16,6 +17,7 @@ from services.tts.domain import Chunk, Completed, Event, Segment, Started, Synth
 from services.tts.engines.base import Engine
 from services.tts.metrics import TtsMetrics
 from services.tts.synthesizer import Synthesizer
+from tests.support.spans import recorded
 
 RATE = 16_000
 NATIVE = AudioFormat(Encoding.PCM_S16LE, RATE)
@@ -210,3 +212,14 @@ async def test_a_request_is_counted_while_it_is_spoken_and_timed() -> None:
     assert registry.get_sample_value("parley_tts_audio_seconds_total") == pytest.approx(1.0)
     for name in ("time_to_first_byte_seconds", "time_to_first_audible_sample_seconds", "real_time_factor"):
         assert registry.get_sample_value(f"parley_tts_{name}_count") == 1, name
+
+
+async def test_the_span_of_a_request_tells_its_length_and_its_text_only_where_that_is_asked_for() -> None:
+    made = await synthesizer(ScriptedEngine(second()))
+    for content in (False, True):
+        with recorded(content=content) as spans, tracing.begin("served"):
+            await events(made, SynthesisRequest("Hello."))
+        (served,) = spans
+        assert served.attributes["parley.tts.characters"] == 6
+        assert served.attributes["parley.tts.audio_s"] == pytest.approx(1.0)
+        assert served.attributes.get("parley.tts.text") == ("Hello." if content else None)
