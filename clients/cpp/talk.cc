@@ -33,6 +33,11 @@ constexpr uint32_t kAnswerHertz = 24000;
 
 size_t FrameBytes(uint32_t hertz) { return 2 * size_t{hertz} * kFrame.count() / 1000; }
 
+// The name of an enum's value without the enum's own.
+std::string Without(const std::string& prefix, const std::string& name) {
+  return name.rfind(prefix, 0) == 0 ? name.substr(prefix.size()) : name;
+}
+
 // What is to be played of the answer; begin is in bytes of its item.
 struct Chunk {
   std::string item;
@@ -100,7 +105,8 @@ class Conversation {
         stream_->Write(request);  // where that fails, Finish says why
         Play(FrameBytes(kAnswerHertz));
         const auto silence = Clock::now() - heard_at_;
-        if (all_said && silence > kPatience) throw std::runtime_error("DEADLINE_EXCEEDED: the server has fallen silent");
+        if (all_said && silence > kPatience)
+          throw std::runtime_error("DEADLINE_EXCEEDED: the server has fallen silent");
         over = all_said && unfinished_.empty() && waiting_.empty() && silence > kQuiet;
         if (over) stream_->WritesDone();  // and the server ends the session
       }
@@ -161,7 +167,7 @@ class Conversation {
       }
       case agent::ConverseResponse::kResponseDone: {
         const auto& done = event.response_done();
-        std::string outcome = agent::ResponseStatus_Name(done.status()).substr(std::string("RESPONSE_STATUS_").size());
+        std::string outcome = Without("RESPONSE_STATUS_", agent::ResponseStatus_Name(done.status()));
         std::transform(outcome.begin(), outcome.end(), outcome.begin(), ::tolower);
         std::cout << "parley (" << outcome << "): " << done.transcript() << std::endl;
         unfinished_.erase(done.response_id());
@@ -169,8 +175,8 @@ class Conversation {
       }
       case agent::ConverseResponse::kError:
         if (event.error().client_event_id() == "truncate") break;  // the answer had just ended: nothing is lost
-        throw std::runtime_error(common::ErrorReason_Name(event.error().reason()).substr(std::string("ERROR_REASON_").size()) +
-                                 ": " + event.error().message());
+        throw std::runtime_error(Without("ERROR_REASON_", common::ErrorReason_Name(event.error().reason())) + ": " +
+                                 event.error().message());
       default:
         break;
     }
@@ -195,7 +201,8 @@ class Conversation {
     request.set_event_id("truncate");
     auto* truncate = request.mutable_conversation_item_truncate();
     truncate->set_item_id(waiting_.front().item);
-    *truncate->mutable_audio_end() = TimeUtil::NanosecondsToDuration(waiting_.front().begin * 1'000'000'000 / (2 * kAnswerHertz));
+    const int64_t frames = waiting_.front().begin / 2;
+    *truncate->mutable_audio_end() = TimeUtil::NanosecondsToDuration(frames * 1'000'000'000 / kAnswerHertz);
     waiting_.clear();
     stream_->Write(request);
   }

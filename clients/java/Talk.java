@@ -55,7 +55,8 @@ public final class Talk implements StreamObserver<ConverseResponse> {
   }
 
   /** Says the question; returns what was played. */
-  private byte[] converse(String target, String language, boolean clock) throws InterruptedException, ExecutionException {
+  private byte[] converse(String target, String language, boolean clock)
+      throws InterruptedException, ExecutionException {
     ManagedChannel channel = ManagedChannelBuilder.forTarget(target).usePlaintext().executor(loop).build();
     SessionConfig.Builder session =
         SessionConfig.newBuilder().setInputAudioFormat(pcm(hertz)).setOutputAudioFormat(pcm(ANSWER_HZ));
@@ -157,8 +158,10 @@ public final class Talk implements StreamObserver<ConverseResponse> {
       int part = Math.min(size, chunk.audio.length);
       played.write(chunk.audio, 0, part);
       size -= part;
-      if (part < chunk.audio.length)
-        waiting.addFirst(new Chunk(chunk.item, chunk.begin + part, Arrays.copyOfRange(chunk.audio, part, chunk.audio.length)));
+      if (part < chunk.audio.length) {
+        byte[] rest = Arrays.copyOfRange(chunk.audio, part, chunk.audio.length);
+        waiting.addFirst(new Chunk(chunk.item, chunk.begin + part, rest));
+      }
     }
   }
 
@@ -177,7 +180,8 @@ public final class Talk implements StreamObserver<ConverseResponse> {
   }
 
   private static AudioFormat pcm(int hertz) {
-    return AudioFormat.newBuilder().setEncoding(AudioEncoding.AUDIO_ENCODING_PCM_S16LE).setSampleRateHertz(hertz).build();
+    AudioEncoding encoding = AudioEncoding.AUDIO_ENCODING_PCM_S16LE;
+    return AudioFormat.newBuilder().setEncoding(encoding).setSampleRateHertz(hertz).build();
   }
 
   /** STATUS REASON: message, as far as they are known. */

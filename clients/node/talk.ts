@@ -6,7 +6,12 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { ErrorInfoSchema } from "./gen/google/rpc/error_details_pb.js";
-import { ConverseRequestSchema, type ConverseResponse, ResponseStatus, VoiceAgentService } from "./gen/parley/agent/v1/agent_service_pb.js";
+import {
+  ConverseRequestSchema,
+  type ConverseResponse,
+  ResponseStatus,
+  VoiceAgentService,
+} from "./gen/parley/agent/v1/agent_service_pb.js";
 import { AudioEncoding } from "./gen/parley/common/v1/audio_pb.js";
 import { Role } from "./gen/parley/common/v1/chat_pb.js";
 import { ErrorReason } from "./gen/parley/common/v1/error_reason_pb.js";
@@ -19,7 +24,7 @@ const CLOCK = { name: "get_time", description: "Tells what time it is.", paramet
 type Request = MessageInitShape<typeof ConverseRequestSchema>;
 
 class Conversation {
-  private waiting: { itemId: string; offset: number; audio: Buffer }[] = []; // to be played; offset in bytes of the item
+  private waiting: { itemId: string; offset: number; audio: Buffer }[] = []; // what is to be played; offset in bytes
   private unfinished = new Set<string>(); // utterances that are not transcribed, responses that have not ended
   private outbox: Request[] = [];
   private heardAt = Date.now();

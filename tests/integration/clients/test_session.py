@@ -69,6 +69,24 @@ async def test_at_the_users_voice_playback_stops_and_the_server_hears_how_far_it
     assert seconds(truncated[0].audio_end) == 0.05
 
 
+async def test_interrupting_stops_playback_and_cancels_the_response() -> None:
+    received = []
+
+    async def script(requests: Requests, context: Any) -> Responses:
+        await next_of(requests, "session_update")
+        yield created()
+        yield audio(bytes(4800), 0.0)
+        received.extend([(await anext(requests)).WhichOneof("event") for _ in range(2)])
+
+    async with voice_agent(script) as target, connect(target) as session:
+        playback = session.play()
+        async for event in session.events():
+            if isinstance(event, AudioDelta):
+                await session.interrupt()
+                assert playback.read(2) == b""
+    assert received == ["conversation_item_truncate", "response_cancel"]
+
+
 async def test_a_truncation_that_came_too_late_is_no_event() -> None:
     async def script(requests: Requests, context: Any) -> Responses:
         await next_of(requests, "session_update")

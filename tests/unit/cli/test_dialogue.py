@@ -54,6 +54,11 @@ def test_nothing_is_to_come_before_and_after() -> None:
     assert not fed(*QUESTION, *ANSWER).waiting
 
 
+def test_what_was_lost_with_the_stream_is_not_waited_for() -> None:
+    assert fed(*QUESTION, ANSWER[0]).waiting
+    assert not fed(*QUESTION, ANSWER[0], events.Reconnected("s2")).waiting
+
+
 def test_an_utterance_without_words_is_no_turn() -> None:
     dialogue = fed(QUESTION[0], QUESTION[2], events.FinalTranscript("u1", "  ", ""))
     assert dialogue.turns == []
