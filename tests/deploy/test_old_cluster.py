@@ -83,11 +83,15 @@ def test_its_pods_become_ready_and_answer(old: Cluster, engine: Any, images: dic
     (tmp_path / "redis").mkdir(mode=0o777)
     (tmp_path / "redis").chmod(0o777)
     old.kubectl("apply", "-f", "-", stdin=VOLUME.format(folder=tmp_path / "redis"))
-    old.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(build(tmp_path)))
+    old.kubectl("create", "namespace", NAMESPACE)
     secret = ("create", "secret", "generic", "parley-redis", "--from-literal=password=abc123")
     old.kubectl("-n", NAMESPACE, *secret)
-    for name in ("deployment/orchestrator", "deployment/stt", "deployment/tts", "deployment/llm", "statefulset/redis"):
-        until(functools.partial(ready, old, name), f"{name} is ready", 300)
+    old.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(build(tmp_path)))
+    for name in ("statefulset/redis", "deployment/llm", "deployment/stt", "deployment/tts", "deployment/orchestrator"):
+        try:
+            until(functools.partial(ready, old, name), f"{name} is ready", 300)
+        except TimeoutError:
+            pytest.fail(f"{name} is not ready:\n{old.kubectl('-n', NAMESPACE, 'describe', 'pods')}")
     pod = ("get", "pod", "-l", "app.kubernetes.io/name=orchestrator", "-o", "jsonpath={.items[0].status.podIP}")
     asyncio.run(answered(f"{old.kubectl('-n', NAMESPACE, *pod)}:50050"))
 
