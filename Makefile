@@ -69,6 +69,8 @@ bench: install ## measure: voice to voice, overhead, memory; results in benchmar
 	$(BIN)/python -m benchmarks.barge_in
 	$(BIN)/python -m benchmarks.resume
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.turn_latency
+	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.llm_gateway
 	$(BIN)/python -m benchmarks.compaction

@@ -1,6 +1,6 @@
 """The client of `benchmarks/overhead.py`, in a process of its own so that it takes no time from what is measured.
 
-`python -m benchmarks.load_client turns|listen bare|parley ADDRESS SESSIONS COUNT` opens the sessions and prints
+`python -m benchmarks.load_client turns|loop|listen bare|parley ADDRESS SESSIONS COUNT` opens the sessions and prints
 "ready"; then, at each line on its standard input, it speaks COUNT turns (or sends audio for COUNT seconds) on all of
 them and prints what it measured as a line of JSON.
 """
@@ -75,6 +75,17 @@ async def speak_turns(sessions: list[Turn], turns: int) -> dict[str, object]:
     for _ in range(turns):
         spent += await asyncio.gather(*(turn() for turn in sessions))
     return {"spent_s": spent}
+
+
+async def speak_on(sessions: list[Turn], turns: int) -> dict[str, object]:
+    """Every session says `turns` turns, one after another."""
+
+    async def one(turn: Turn) -> list[float]:
+        return [await turn() for _ in range(turns)]
+
+    begun = time.monotonic()
+    spent = await asyncio.gather(*(one(turn) for turn in sessions))
+    return {"spent_s": [span for spans in spent for span in spans], "took_s": time.monotonic() - begun}
 
 
 @contextlib.asynccontextmanager
@@ -154,6 +165,7 @@ async def _until(call: Any, kind: str) -> None:
 _KINDS: dict[tuple[str, str], tuple[Any, Any]] = {
     ("turns", "bare"): (bare_session, speak_turns),
     ("turns", "parley"): (parley_session, speak_turns),
+    ("loop", "parley"): (parley_session, speak_on),
     ("listen", "bare"): (bare_listener, listen),
     ("listen", "parley"): (parley_listener, listen),
 }

@@ -1,4 +1,4 @@
-"""What a metric costs: microseconds for each event that a program measures, the labels looked up every time.
+"""What a metric costs, and a span: microseconds for each event that is measured, the labels looked up every time.
 
 python -m benchmarks.metrics
 """
@@ -13,7 +13,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from benchmarks.report import save, show
 from orchestrator.domain import ResponseStatus, TurnTimings
 from orchestrator.metrics import TurnMetrics
+from services.common import tracing
 from services.common.metrics import ClientMetrics, ServerMetrics
+from services.common.otlp import OtlpSink
 from services.llm.backends.base import Capabilities
 from services.llm.domain import Timings, Usage
 from services.llm.metrics import GenerationMetrics
@@ -54,6 +56,24 @@ def events() -> dict[str, Callable[[], object]]:
     }
 
 
+def spans() -> dict[str, Callable[[], object]]:
+    """A span of a call as the code makes it: while tracing is off, and on, up to the queue of those to be sent."""
+    sink = OtlpSink("tts", "http://127.0.0.1:1")
+    sink.close()  # nothing is sent, nothing is kept
+
+    def call() -> None:
+        span = tracing.begin_call(METHOD, tracing.Kind.SERVER)
+        with span:
+            tracing.end_call(span, "OK")
+
+    def recorded() -> None:
+        tracing.send_to(sink)
+        call()
+        tracing.send_to(None)
+
+    return {"span, tracing off": call, "span, tracing on": recorded}
+
+
 def measure(event: Callable[[], object]) -> float:
     """Microseconds of one event: the best of several rounds, since what disturbs only ever adds."""
     return min(timeit.repeat(event, number=EVENTS, repeat=REPEATS)) / EVENTS * 1e6
@@ -61,7 +81,7 @@ def measure(event: Callable[[], object]) -> float:
 
 def main() -> None:
     """Print the table; fails where an event costs more than its limit."""
-    spent = {name: measure(event) for name, event in events().items()}
+    spent = {name: measure(event) for name, event in (events() | spans()).items()}
     registry = CollectorRegistry()
     GenerationMetrics(registry)
     page_ms = min(timeit.repeat(lambda: generate_latest(registry), number=50, repeat=3)) / 50 * 1e3

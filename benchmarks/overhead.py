@@ -3,17 +3,20 @@
 `--part turns`: all stages are fake and without delay, but for the language model: 50 ms to the first token and 5 ms a
 token. The floor is when that model has said its first sentence. Every session is open before the clock starts; then
 each says one manual turn, all at once. `--part live`: sessions that are only listened to, 20 ms frames at the speed of
-speech. The bare chain (benchmarks/bare_chain.py) does the same with raw bytes and no product. Both are measured in turn
-in one run, by a client in a process of its own (benchmarks/load_client.py); CPU is what the operating system charges to
-each process.
+speech. The bare chain (benchmarks/bare_chain.py) does the same with raw bytes and no product. `--part telemetry`: turns
+of sessions that speak without a pause, with metrics that are scraped, with traces to a collector too, and by the same
+programs counting nothing. All are measured in turn in one run, by a client in a process of its own
+(benchmarks/load_client.py); CPU is what the operating system charges to each process.
 
-    python -m benchmarks.overhead [--part turns live] [--sessions 1 16 64] [--turns 20] [--listening 100 300]
+    python -m benchmarks.overhead [--part turns live telemetry] [--sessions 1 16 64] [--turns 20] [--listening 100 300]
 """
 
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
+import statistics
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -22,13 +25,15 @@ from typing import Any
 import psutil
 
 from benchmarks.report import load, milliseconds, save, show
-from tests.support.servers import ROOT, running
+from tests.support.otlp import otlp_sink
+from tests.support.servers import ROOT, RunningServer, running
 
 FIRST_TOKEN_MS, TOKEN_MS = 50, 5
 ANSWER = "This is a fake answer of ten words for measuring. And here is a second sentence that follows it."
 SENTENCE_TOKENS = 10
 """Words up to the first full stop; the fake model's tokens are words."""
 FLOOR_S = (FIRST_TOKEN_MS + (SENTENCE_TOKENS - 1) * TOKEN_MS) / 1000
+SCRAPE_S = 5.0
 LATE_S = 0.1
 """An answer to a listening session that takes longer is late."""
 _LINE_BYTES = 1 << 24
@@ -69,8 +74,12 @@ async def bare_chain() -> AsyncIterator[Chain]:
 
 
 @contextlib.asynccontextmanager
-async def parley() -> AsyncIterator[Chain]:
-    """Parley on its fakes."""
+async def parley(*more: str, through: tuple[str, ...] = ()) -> AsyncIterator[Chain]:
+    """Parley on its fakes, each program with these flags more."""
+
+    async def start(name: str, *flags: str) -> RunningServer:
+        return await stack.enter_async_context(running(name, *flags, *more, through=through))
+
     flags = {
         "stt": ("--stt", "fake", "--stt_max_streams", "1000"),
         "llm": (
@@ -80,11 +89,31 @@ async def parley() -> AsyncIterator[Chain]:
         "tts": ("--tts", "fake", "--fake_tts_ms_per_character", "2"),
     }
     async with contextlib.AsyncExitStack() as stack:
-        servers = {name: await stack.enter_async_context(running(name, *flags[name])) for name in flags}
+        servers = {name: await start(name, *flags[name]) for name in flags}
         targets = (f"--{name}_target={server.address}" for name, server in servers.items())
-        servers["orchestrator"] = await stack.enter_async_context(running("orchestrator", *targets))
+        servers["orchestrator"] = await start("orchestrator", *targets)
         processes = {name: psutil.Process(server.pid) for name, server in servers.items()}
+        if "--metrics_port=0" in more:
+            await stack.enter_async_context(_scraped(list(servers.values())))
         yield Chain(servers["orchestrator"].address, processes)
+
+
+@contextlib.asynccontextmanager
+async def _scraped(servers: list[RunningServer]) -> AsyncIterator[None]:
+    """All metrics are read now and then, as Prometheus does."""
+
+    async def scrape() -> None:
+        while True:
+            await asyncio.sleep(SCRAPE_S)
+            for server in servers:
+                await server.metrics_page()
+
+    scraping = asyncio.create_task(scrape())
+    try:
+        yield
+    finally:
+        scraping.cancel()
+        await asyncio.gather(scraping, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -143,6 +172,7 @@ async def measure(chain: Any, name: str, what: str, sessions: int, count: int) -
             return Measured(result, spent, round((servers.resident_kb() - empty_kb) / sessions))
 
 
+PARTS = ["turns", "live", "telemetry"]
 CHAINS = (("bare", bare_chain), ("parley", parley))
 
 
@@ -198,21 +228,64 @@ async def live_part(listening: list[int], seconds: int) -> dict[str, Any]:
     return {"seconds": seconds, "late_after_ms": LATE_S * 1000, "figures": figures}
 
 
+async def telemetry_part(sessions: int, turns: int, rounds: int) -> dict[str, Any]:
+    """Turns a second of sessions that speak without a pause, and CPU for a turn; the ratios are medians of rounds."""
+
+    def median_ratio(of: list[float], to: list[float]) -> float:
+        return round(statistics.median(a / b for a, b in zip(of, to, strict=True)), 3)
+
+    async with otlp_sink() as endpoint:
+        kinds = {
+            "nothing": functools.partial(parley, through=("benchmarks.without_metrics",)),
+            "metrics": functools.partial(parley, "--metrics_port=0"),
+            "metrics and traces": functools.partial(parley, "--metrics_port=0", f"--otlp_endpoint={endpoint}"),
+        }
+        rate: dict[str, list[float]] = {kind: [] for kind in kinds}
+        cpu_ms: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for _ in range(rounds):  # in turn, so that what the machine does meanwhile meets all alike
+            for kind, chain in kinds.items():
+                measured = await measure(chain, "parley", "loop", sessions, turns)
+                rate[kind].append(sessions * turns / measured.result["took_s"])
+                cpu_ms[kind].append(
+                    sum(s for who, s in measured.cpu_s.items() if who != "client") / sessions / turns * 1000
+                )
+    figures = {
+        kind: {
+            "turns_per_s": round(statistics.median(rate[kind]), 1),
+            "ratio": median_ratio(rate[kind], rate["nothing"]),
+            "cpu_ms": round(statistics.median(cpu_ms[kind]), 2),
+            "cpu_ratio": round(
+                statistics.median(a / b for a, b in zip(cpu_ms[kind], cpu_ms["nothing"], strict=True)), 3
+            ),
+        }
+        for kind in kinds
+    }
+    columns = ["told of a turn", "turns a second", "ratio", "CPU of a turn, ms", "ratio"]
+    rows = [[kind, *(f"{value:g}" for value in figure.values())] for kind, figure in figures.items()]
+    show(f"What telemetry costs, {sessions} sessions, {rounds} rounds", columns, rows)
+    return {"sessions": sessions, "turns": turns, "rounds": rounds, "figures": figures}
+
+
 async def main() -> None:
     """Measure the parts asked for; the results of the others stay as they are."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", nargs="+", choices=["turns", "live"], default=["turns", "live"])
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--listening", type=int, nargs="+", default=[100, 300])
     parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--speaking", type=int, default=96)
+    parser.add_argument("--loops", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     results = load("overhead")
     if "turns" in args.part:
         results["turns"] = await turns_part(args.sessions, args.turns)
     if "live" in args.part:
         results["live"] = await live_part(args.listening, args.seconds)
-    save("overhead", {part: results[part] for part in ("turns", "live") if part in results})
+    if "telemetry" in args.part:
+        results["telemetry"] = await telemetry_part(args.speaking, args.loops, args.rounds)
+    save("overhead", {part: results[part] for part in PARTS if part in results})
 
 
 if __name__ == "__main__":

@@ -72,9 +72,18 @@ async def otlp_receiver() -> AsyncIterator[Receiver]:
         await server.stop(0)
 
 
-@contextlib.asynccontextmanager
-async def rotel(receiver: Receiver) -> AsyncIterator[str]:
+def rotel(receiver: Receiver) -> contextlib.AbstractAsyncContextManager[str]:
     """A collector that passes all spans on to the receiver; yields its endpoint. At its end it has passed on all."""
+    return _collector("--exporter=otlp", f"--otlp-exporter-endpoint={receiver.endpoint}")
+
+
+def otlp_sink() -> contextlib.AbstractAsyncContextManager[str]:
+    """A collector that keeps nothing; yields its endpoint."""
+    return _collector("--exporter=blackhole")
+
+
+@contextlib.asynccontextmanager
+async def _collector(*flags: str) -> AsyncIterator[str]:
     assert _ROTEL is not None
     assert _ROTEL.origin is not None
     grpc_port, http_port = free_port(), free_port()
@@ -82,7 +91,7 @@ async def rotel(receiver: Receiver) -> AsyncIterator[str]:
         process = await asyncio.create_subprocess_exec(
             *(str(Path(_ROTEL.origin).parent / "rotel-agent"), "start", f"--pid-file={folder}/pid"),
             *(f"--otlp-grpc-endpoint=127.0.0.1:{grpc_port}", f"--otlp-http-endpoint=127.0.0.1:{http_port}"),
-            *("--exporter=otlp", f"--otlp-exporter-endpoint={receiver.endpoint}"),
+            *flags,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )

@@ -53,14 +53,19 @@ class RunningServer:
 
 
 @contextlib.asynccontextmanager
-async def running(name: str, *flags: str, env: dict[str, str] | None = None) -> AsyncIterator[RunningServer]:
+async def running(
+    name: str, *flags: str, env: dict[str, str] | None = None, through: tuple[str, ...] = ()
+) -> AsyncIterator[RunningServer]:
     """Start `python -m services.NAME` with the flags, wait until it is SERVING, and stop it with SIGTERM at the end.
+
+    Args:
+        through: a module that runs the program, where it is not run as it is.
 
     Raises:
         RuntimeError: where it ends before it serves, with what it printed.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", MODULES[name], "--port=0", "--drain_grace_s=2", *flags),
+        *(sys.executable, "-m", *through, MODULES[name], "--port=0", "--drain_grace_s=2", *flags),
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
         env={**os.environ, **(env or {})},
