@@ -9,7 +9,7 @@ CHECKED := services orchestrator cli clients/python tools tests benchmarks
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-deploy test-old-cluster demo test check protos release-contract flags metrics format lock bench clean
+.PHONY: help install install-deploy test-old-cluster demo test check protos release-contract flags metrics format lock bench clean image-requirements test-deploy
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,7 +35,10 @@ demo: install ## speak a recorded sentence to four real services and hear the an
 	$(BIN)/parley demo -o out/answer.wav
 
 test: install check ## all checks and all tests
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore=tests/deploy
+
+test-deploy: install install-deploy ## build the images and test the deployment with a Docker engine, where there can be one
+	$(BIN)/pytest tests/deploy -rPs
 
 check: install ## lint, types, contract, generated stubs
 	$(BIN)/ruff check $(CHECKED)
@@ -61,8 +64,11 @@ format: install ## format the code
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
-lock: install ## pin and hash the newest allowed versions into requirements/dev.txt and deploy.txt
+lock: install ## pin and hash the newest allowed versions into requirements/dev.txt, deploy.txt, images/torch-gpu.txt
 	$(BIN)/python tools/lock.py
+
+image-requirements: install ## write requirements/images from requirements/dev.txt (after `make lock` and `make install`)
+	$(BIN)/python tools/image_requirements.py
 
 bench: install ## measure: voice to voice, overhead, memory; results in benchmarks/results/
 	$(BIN)/python -m benchmarks.voice_to_voice

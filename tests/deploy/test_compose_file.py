@@ -1,0 +1,71 @@
+"""The Dockerfile and the compose file, as they are written: what can be checked without an engine."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.common.flag_names import FLAG_NAMES, FLAG_PREFIXES
+from services.common.settings import ENV_PREFIX
+from tests.support.compose import DEPLOY, Compose, needs_compose
+
+HADOLINT = Path(sys.executable).with_name("hadolint")
+PROFILES = {
+    "gpu": {"llm-gpu"},
+    "vllm": {"llm-vllm", "vllm"},
+    "llama-cpp": {"llm-llama-cpp", "llama-cpp"},
+    "api": {"llm-api"},
+    "redis": {"redis"},
+    "monitoring": {"prometheus", "grafana"},
+    "gateway": {"gateway"},
+}
+EMBEDDED = {"orchestrator", "stt", "tts", "llm-cpu", "models"}
+
+
+@pytest.mark.skipif(not HADOLINT.exists(), reason="hadolint is missing: make install-deploy")
+def test_the_dockerfile_has_no_findings() -> None:
+    done = subprocess.run((HADOLINT, DEPLOY / "docker" / "Dockerfile"), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="the program shellcheck is not installed")
+@pytest.mark.parametrize("script", ["install", "remove-installers", "unpack-models"])
+def test_the_scripts_of_the_images_have_no_findings(script: str) -> None:
+    done = subprocess.run(("shellcheck", DEPLOY / "docker" / script), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@needs_compose
+@pytest.mark.parametrize("profile", ["", *PROFILES])
+def test_each_profile_adds_its_services_and_all_are_confined(profile: str) -> None:
+    services = Compose(None).config(*filter(None, [profile]))["services"]
+    assert services.keys() == EMBEDDED | PROFILES.get(profile, set())
+    for name, service in services.items():
+        if name != "vllm":  # an image that needs to write
+            assert service["read_only"], name
+            assert service["cap_drop"] == ["ALL"], name
+            assert service["security_opt"] == ["no-new-privileges:true"], name
+        unknown = [flag for flag in service.get("environment", {}) if not _is_known(flag)]
+        assert not unknown, name
+    published = {name for name, service in services.items() if "ports" in service}
+    assert published == {"orchestrator"} | (published & {"grafana", "gateway"})
+
+
+@needs_compose
+def test_a_server_has_longer_to_stop_than_it_takes_to_drain() -> None:
+    services: dict[str, Any] = Compose(None).config("*")["services"]
+    servers = [service for service in services.values() if "PARLEY_DRAIN_WAIT_S" in service.get("environment", {})]
+    assert len(servers) == 8
+    for server in servers:
+        drain_s = sum(float(server["environment"][f"PARLEY_DRAIN_{name}_S"]) for name in ("WAIT", "GRACE"))
+        assert drain_s + 5 <= float(server["stop_grace_period"].removesuffix("s"))
+
+
+def _is_known(variable: str) -> bool:
+    name = variable.removeprefix(ENV_PREFIX).lower()
+    return (
+        not variable.startswith(ENV_PREFIX) or name == "config" or name in FLAG_NAMES or name.startswith(FLAG_PREFIXES)
+    )

@@ -1,0 +1,59 @@
+"""`docker compose up` with the embedded models: a spoken conversation on the one published port."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from parley.agent.v1 import agent_service_pb2 as pb
+
+from cli.word_errors import word_error_rate
+from tests.support.compose import Compose, needs_compose
+from tests.support.docker_engine import Engine
+from tests.support.microphone import open_microphone, recording
+from tests.support.stack import conversation
+
+pytestmark = [pytest.mark.docker, pytest.mark.models, needs_compose, pytest.mark.timeout(600)]
+
+VOICE_DETECTION = pb.TurnDetection(mode=pb.TurnDetection.MODE_SERVER_VAD)
+SAID = {
+    "austen_0880.wav": "He was not an ill-disposed young man,",
+    "austen_0890.wav": "unless to be rather cold-hearted and rather selfish is to be ill-disposed.",
+    "austen_0930.wav": "He might even have been made amiable himself.",
+}
+"""Recordings and what is said in them: samples/README.md."""
+
+
+@pytest.mark.usefixtures("images")
+async def test_the_embedded_stack_holds_a_spoken_conversation_and_ends_within_its_grace(
+    engine: Engine, samples: Path
+) -> None:
+    compose = Compose(engine, PARLEY_LLM_GEN_MAX_NEW_TOKENS="30")
+    try:
+        begun = time.monotonic()
+        await compose.up()
+        print(f"all healthy after {time.monotonic() - begun:.0f} s")
+        async with (
+            conversation(compose.address, turn_detection=VOICE_DETECTION) as client,
+            open_microphone(client) as microphone,
+        ):
+            for name, words in SAID.items():
+                before = len(client.audio())
+                microphone.say(recording(samples / name))
+                heard = (await client.until("input_audio_transcription_completed")).transcript
+                done = await client.until("response_done")
+                print(f"heard {heard!r}, answered {done.transcript!r}")
+                assert word_error_rate(words, heard) <= 0.2
+                assert done.status == pb.RESPONSE_STATUS_COMPLETED
+                assert done.transcript
+                answer = np.frombuffer(client.audio()[before:], "<i2")
+                assert np.abs(answer).max() > 1000
+        begun = time.monotonic()
+        await compose.do("stop")
+        print(f"stopped after {time.monotonic() - begun:.1f} s")
+        assert {
+            container["Service"]: container["ExitCode"] for container in await compose.containers()
+        } == dict.fromkeys(("orchestrator", "stt", "tts", "llm-cpu", "models"), 0)
+    finally:
+        await compose.do("down", "--volumes", "--remove-orphans")
+    assert not await compose.containers()

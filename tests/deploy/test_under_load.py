@@ -1,0 +1,174 @@
+"""Stacks on scripted engines under load: replicas share the work, callers outlive those that die or are replaced."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import grpc
+import pytest
+import pytest_asyncio
+from parley.agent.v1 import agent_service_pb2 as pb
+
+from tests.support.compose import TESTS, Compose, calls_served, needs_compose
+from tests.support.docker_engine import Engine
+from tests.support.stack import Conversation, conversation
+
+pytestmark = [
+    pytest.mark.docker,
+    needs_compose,
+    pytest.mark.timeout(600),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+STREAMING, CALLERS = 30, 50
+SETTINGS = {
+    "PARLEY_CONVERSATION_STORE": "redis://redis:6379",
+    "PARLEY_DRAIN_WAIT_S": "1",
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def compose(engine: Engine, images: dict[str, str]) -> AsyncIterator[Compose]:
+    """The stack on fakes, with Redis; down at the end, and nothing left."""
+    project = Compose(engine, TESTS / "fakes.yaml", COMPOSE_PROFILES="redis", **SETTINGS)
+    try:
+        await project.up()
+        yield project
+        begun = time.monotonic()
+        await project.do("stop")
+        print(f"all stopped after {time.monotonic() - begun:.1f} s")
+        codes = [(container["Service"], container["ExitCode"]) for container in await project.containers()]
+        assert not [code for code in codes if code[1] != 0]
+    finally:
+        await project.do("down", "--volumes", "--remove-orphans")
+
+
+class TurnLost(Exception):
+    """What was said was not heard; an error event told so."""
+
+
+async def spoken_turn(client: Conversation) -> "pb.ResponseDone":
+    """Say something; returns how the response to it ended.
+
+    Raises:
+        TurnLost: where there is no response.
+        AssertionError: where the session ends.
+    """
+    before = len(client.events)
+    await client.append()
+    await client.commit()
+    ended = await client.until("response_done", "error")
+    if not isinstance(ended, pb.ResponseDone):
+        if "response_created" not in client.kinds()[before:]:
+            raise TurnLost(ended.message)
+        ended = await client.until("response_done")
+    assert isinstance(ended, pb.ResponseDone)
+    return ended
+
+
+async def test_replicas_that_are_added_share_the_work_and_one_that_is_killed_ends_no_session(
+    engine: Engine, compose: Compose
+) -> None:
+    await compose.up("--no-recreate", "--scale", "tts=3")
+    speakers = [container["ID"] for container in await compose.containers("tts")]
+    assert len(speakers) == 3
+    while not all([await calls_served(engine, speaker) for speaker in speakers]):
+        async with conversation(compose.address) as client:
+            assert (await spoken_turn(client)).status == pb.RESPONSE_STATUS_COMPLETED
+
+    async with contextlib.AsyncExitStack() as opened:
+        clients = [await opened.enter_async_context(conversation(compose.address)) for _ in range(STREAMING)]
+        turns = [asyncio.create_task(spoken_turn(client)) for client in clients]
+        while not all("response_output_audio_delta" in client.kinds() for client in clients):
+            assert not any(turn.done() for turn in turns)
+            await asyncio.sleep(0.01)
+        os.kill(int(await state(engine, speakers[0], "Pid")), signal.SIGKILL)
+        first = Counter(turn.status for turn in await asyncio.gather(*turns))
+        again = Counter(turn.status for turn in await asyncio.gather(*map(spoken_turn, clients)))
+    completed, failed = pb.RESPONSE_STATUS_COMPLETED, pb.RESPONSE_STATUS_FAILED
+    print(
+        f"one of three TTS killed under {STREAMING} streaming answers: {first[completed]} were completed, "
+        f"{first[failed]} failed; in all {again[completed]} sessions the next one was completed"
+    )
+    assert set(first) <= {completed, failed}
+    assert again == {completed: STREAMING}
+    await until_healthy(engine, speakers[0])  # the engine has started it again
+
+
+@dataclass
+class Caller:
+    """Talks turn after turn. Where its session ends or a turn is lost, it asks again, in the same conversation."""
+
+    address: str
+    counts: Counter[str]
+    conversation_id: str = ""
+    asking: bool = False
+
+    async def talk(self, enough: asyncio.Event) -> None:
+        """Until it is enough and the last turn has been answered."""
+        while self.asking or not enough.is_set():
+            try:
+                async with conversation(self.address, conversation_id=self.conversation_id) as client:
+                    self.conversation_id = client.events[0].session_created.conversation_id
+                    while self.asking or not enough.is_set():
+                        await self._turn(client)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, AssertionError):
+                self.counts["sessions opened again"] += 1
+                await asyncio.sleep(0.25)
+
+    async def _turn(self, client: Conversation) -> None:
+        self.counts["turns asked again"] += self.asking
+        self.asking = True
+        before = len(client.events)
+        try:
+            done = await spoken_turn(client)
+        except TurnLost:
+            return
+        self.asking = False
+        if done.status == pb.RESPONSE_STATUS_COMPLETED:
+            self.counts["completed"] += 1
+        else:
+            said = "".join(event.response_output_text_delta.delta for event in client.events[before:])
+            self.counts["failed with an apology" if "Sorry" in said else "failed in silence"] += 1
+
+
+async def test_a_rolling_restart_of_every_service_fails_no_turn_in_silence(engine: Engine, compose: Compose) -> None:
+    await compose.up("--no-recreate", "--scale", "tts=2")
+    counts: Counter[str] = Counter()
+    enough = asyncio.Event()
+    callers = [asyncio.create_task(Caller(compose.address, counts).talk(enough)) for _ in range(CALLERS)]
+    try:
+        while counts["completed"] < CALLERS:
+            await asyncio.sleep(0.05)
+        for service in ("stt", "tts", "llm-cpu", "orchestrator"):
+            for container in await compose.containers(service):
+                begun, before = time.monotonic(), Counter(counts)
+                await asyncio.to_thread(engine.docker, "restart", "--time", "30", container["ID"])
+                await until_healthy(engine, container["ID"])
+                print(f"{container['Name']} restarted in {time.monotonic() - begun:.0f} s: {dict(counts - before)}")
+        settled = counts["completed"]
+        while counts["completed"] < settled + CALLERS:
+            await asyncio.sleep(0.05)
+    finally:
+        enough.set()
+        await asyncio.gather(*callers)
+    print(f"rolling restart of every service under {CALLERS} conversations: {dict(counts)}")
+    assert counts["failed in silence"] == 0
+    assert counts["completed"] > 0.9 * (counts["completed"] + counts["failed with an apology"])
+
+
+async def state(engine: Engine, container: str, name: str) -> str:
+    """A part of a container's state."""
+    command = ("inspect", "--format", f"{{{{.State.{name}}}}}", container)
+    return (await asyncio.to_thread(engine.docker, *command)).strip()
+
+
+async def until_healthy(engine: Engine, container: str) -> None:
+    """Wait for a container that has just been started."""
+    while await state(engine, container, "Health.Status") != "healthy":
+        await asyncio.sleep(0.2)
