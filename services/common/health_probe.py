@@ -5,6 +5,7 @@ Exit code 0 where it says SERVING, 1 with a line otherwise. Without an address i
 
 import os
 import sys
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -16,7 +17,7 @@ def main() -> None:
     """Ask once."""
     address = sys.argv[1] if len(sys.argv) > 1 else f"127.0.0.1:{os.environ['PARLEY_PORT']}"
     with grpc.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
             status = stub.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S).status
         except grpc.RpcError as error:
