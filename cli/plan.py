@@ -1,5 +1,6 @@
 """What `parley up` starts: from a command line to four commands, checked before anything runs."""
 
+import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ EMBEDDED_SPEED: Mapping[str, str] = {"llm_device": "cpu", "llm_quantization": "i
 DRAIN_GRACE_S = 5.0
 """Seconds that running calls get at Ctrl-C, where the user did not say."""
 FREE_PORTS: Mapping[str, int] = {program.name: 0 for program in PROGRAMS}
+REALTIME_PORT = 50080
+"""Where the page and the Realtime bridge are, unless the user says otherwise."""
+_REALTIME_MODULES = ("starlette", "uvicorn", "websockets", "orjson")
 _STOP_MARGIN_S = 5.0
 _EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "[::1]", "[::]": "[::1]"}
 
@@ -34,11 +38,13 @@ class StackPlan:
         launches: the programs, in the order of the table.
         targets: services that run elsewhere already, by name.
         cache_dir: where logs go unless told otherwise.
+        page: address of the page in a browser; empty where there is none at a known port.
     """
 
     launches: tuple[Launch, ...]
     targets: dict[str, str]
     cache_dir: Path
+    page: str = ""
 
 
 def plan_stack(words: Sequence[str], ports: Mapping[str, int], config: Path | None = None) -> StackPlan:
@@ -68,7 +74,9 @@ def plan_stack(words: Sequence[str], ports: Mapping[str, int], config: Path | No
         if f"{service.name}_target" in orchestrator.model_fields_set
     }
     services = tuple(plans[service.name][1] for service in SERVICES if service.name not in targets)
-    return StackPlan((*services, launch), targets, orchestrator.cache_dir)
+    realtime_port = getattr(orchestrator, "realtime_port", -1)
+    page = f"http://{launch.host}:{realtime_port}/" if realtime_port > 0 else ""
+    return StackPlan((*services, launch), targets, orchestrator.cache_dir, page)
 
 
 def _plan(program: Program, given: Sequence[Flag], ports: Mapping[str, int]) -> tuple[ServerSettings, Launch]:
@@ -77,6 +85,8 @@ def _plan(program: Program, given: Sequence[Flag], ports: Mapping[str, int]) -> 
     try:
         set_names = names_given(kind, name, [str(flag) for flag in given])
         given = [*given, *_defaults(program, set_names)]
+        if program is ORCHESTRATOR and program.name not in ports and set_names.isdisjoint(("realtime_port", "port")):
+            given += _realtime()
         settings = load(kind, name, [str(flag) for flag in given])
     except SettingsError as error:
         raise CliError(str(error), USAGE) from None
@@ -107,6 +117,12 @@ def _defaults(program: Program, set_names: set[str]) -> list[Flag]:
                 chosen += [Flag(name, value) for name, value in EMBEDDED_SPEED.items() if name not in set_names]
             chosen += [Flag(name, value) for name, value in EMBEDDED_GENERATION.items() if name not in set_names]
     return chosen
+
+
+def _realtime() -> list[Flag]:
+    """The bridge, where the stack is at its usual ports and what the bridge needs is installed."""
+    installed = all(importlib.util.find_spec(module) is not None for module in _REALTIME_MODULES)
+    return [Flag("realtime_port", str(REALTIME_PORT))] if installed else []
 
 
 def _refuse_own(given: Sequence[Flag]) -> None:

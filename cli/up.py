@@ -75,6 +75,8 @@ def _print_next_steps(stack: Stack, plan: StackPlan, console: Console) -> None:
     logs = next(iter(stack.processes.values())).log_path.parent
     _print(console, f"Parley is ready at {address}. Logs: {logs}")
     _print(console, f"Try: parley talk question.wav -o answer.wav{where}   or: parley talk --mic{where}")
+    if plan.page:
+        _print(console, f"Or open {plan.page} in a browser; clients of the OpenAI Realtime API: {plan.page}v1")
     for name, target in plan.targets.items():
         _print(console, f"The {name} service runs elsewhere, at {target}.")
     _print(console, "Ctrl-C stops everything.")

@@ -33,6 +33,14 @@ def test_each_program_is_a_module_of_this_python_on_its_own_port() -> None:
     assert {flags(plan, name)["log_format"] for name in starts} == {"json"}
 
 
+def test_the_page_is_served_where_the_stack_is_at_its_usual_ports() -> None:
+    plan = plan_stack([], {})
+    assert (plan.page, flags(plan, "orchestrator")["realtime_port"]) == ("http://127.0.0.1:50080/", "50080")
+    assert plan_stack(["--realtime_port", "8080"], {}).page == "http://127.0.0.1:8080/"
+    assert plan_stack(["--realtime_port", "-1"], {}).page == ""
+    assert "realtime_port" not in flags(plan_stack([], FREE_PORTS), "orchestrator")
+
+
 def test_the_language_model_is_the_embedded_one() -> None:
     llm = flags(plan_stack([], {}), "llm")
     assert llm["llm_backend"] == "transformers"
