@@ -6,7 +6,7 @@ of the recording; the endpointing wait is included. The stages are the server's 
 speech. What speculation wastes is what the model wrote, and the TTS spoke, for answers that nobody heard.
 
 Three parts. `turns`: the default waits for the end of a turn. `patient`: 0.6 s, however finished it sounds; that is
-when there is something to gain. `pauses`: the same wait, and recordings made of two with pauses of 0.3 to 0.55 s
+when there is something to gain. `pauses`: the same wait, and recordings made of two with pauses of 0.3 to 0.6 s
 between; an answer that begins before the second is counted as early.
 
     python -m benchmarks.voice_to_voice [--part turns patient pauses] [--turns 12]
@@ -40,7 +40,8 @@ STAGES = ("endpointing", "final_transcript", "first_token", "first_segment", "fi
 CHARACTERS_PER_TOKEN = 4.2
 """Of English, with the embedded model's tokenizer."""
 PATIENT = audio_pb2.EndpointingConfig(end_silence=duration(0.6))
-PAUSES_S = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
+PAUSES_S = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
+"""Put between two recordings; with the quiet ends of their words, the pause is some 0.25 s longer for a detector."""
 PATIENCE_S = 15.0
 _SILENCE_FRAMES = round(5.0 / FRAME_S)
 _ROOM_S = 0.3

@@ -53,8 +53,8 @@ class Hearing:
         if _relevant(before) != _relevant(config):
             self.clear()
 
-    async def append(self, audio: bytes) -> None:
-        """Listen to this; waits where the service does not keep up."""
+    async def append(self, audio: bytes, *, idle: bool) -> None:
+        """Listen to this, a little later where the session is idle; waits where the service does not keep up."""
         if not audio:
             return
         now = clock.now()
@@ -62,7 +62,7 @@ class Hearing:
         if listening is None:
             return
         self._arrivals.arrived(len(audio) / self._config.input_format.bytes_per_second, now)
-        await listening.send_audio(audio)
+        await listening.send_audio(audio, idle=idle)
 
     async def commit(self) -> None:
         """The user's turn ends here.

@@ -153,13 +153,21 @@ class LiveSession:
         """Since when nobody has said or asked for anything; None while somebody does."""
         return self._active_at if self._state.state is State.LISTENING else None
 
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing hangs on hearing the user's voice at once: they have not begun, or say when they have ended,
+        and there is no answer to be interrupted.
+        """
+        manual = self._config.turn_detection.manual
+        return self._state.current is None and (manual or self._state.state is State.LISTENING)
+
     def end(self, error: ParleyError) -> None:
         """End the session with this error."""
         self.outbox.fail(error)
 
     async def append_audio(self, audio: bytes) -> None:
         """Listen to this, in the session's input format."""
-        await self._hearing.append(audio)
+        await self._hearing.append(audio, idle=self._idle)
 
     async def commit_audio(self) -> None:
         """The user's turn ends here.

@@ -133,11 +133,13 @@ class ScriptedListening:
         self.pauses = pauses
         self.heard: asyncio.Queue[ListeningEvent | ParleyError | None] = asyncio.Queue()
         self.sent: list[bytes] = []
+        self.idle: list[bool] = []
         self.forced = 0
         self.cancelled = False
 
-    async def send_audio(self, audio: bytes) -> None:
+    async def send_audio(self, audio: bytes, *, idle: bool = False) -> None:
         self.sent.append(audio)
+        self.idle.append(idle)
 
     async def end_utterance(self) -> None:
         self.forced += 1

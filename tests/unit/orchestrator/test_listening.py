@@ -42,6 +42,16 @@ async def test_small_frames_go_on_whenever_they_complete_a_step_of_voice_detecti
     assert call.written[0].WhichOneof("request") == "config"
 
 
+async def test_while_nobody_speaks_several_steps_go_on_together_and_with_speech_what_is_left_goes_at_once() -> None:
+    call, audio = listening()
+    for _ in range(10):
+        await audio.send_audio(FRAME, idle=True)
+    assert call.audio_bytes == [3200, 3200]
+    await audio.send_audio(FRAME, idle=True)
+    await audio.send_audio(FRAME)
+    assert call.audio_bytes == [3200, 3200, 1280]
+
+
 async def test_large_messages_go_on_at_once() -> None:
     call, audio = listening()
     await audio.send_audio(bytes(3200))

@@ -326,6 +326,27 @@ async def test_manual_turns_end_by_commit() -> None:
         assert client.stages.stt.opened[0].forced == 1
 
 
+async def test_audio_is_hurried_from_the_beginning_of_speech_to_the_end_of_the_answer() -> None:
+    async with Client(answer("One.")) as client:
+
+        async def hurried() -> bool:
+            await client.session.append_audio(SECOND)
+            return not client.stages.stt.opened[0].idle[-1]
+
+        assert not await hurried()
+        client.hear(SpeechStarted("u", 0.1))
+        await client.until(SpeechStarted)
+        assert await hurried()
+        client.hear(SpeechStopped("u", 0.9))
+        await client.until(SpeechStopped)
+        assert await hurried()
+        client.hear(TranscriptCompleted("u", "Hello.", "en"))
+        await client.until(AudioDelta)
+        assert await hurried()
+        await client.until(ResponseDone)
+        assert not await hurried()
+
+
 async def test_clearing_forgets_the_audio_and_listens_anew() -> None:
     async with Client(answer("Hello.")) as client:
         await client.session.append_audio(SECOND)
