@@ -9,6 +9,19 @@ from typing import Any
 from parley.common.v1 import chat_pb2
 
 from orchestrator import clock
+from orchestrator.commands import (
+    AnswerCalls,
+    CancelResponse,
+    Command,
+    ConfirmResponse,
+    DiscardResponse,
+    FinishResponse,
+    HoldResponse,
+    KeepWords,
+    Prefill,
+    ResumeResponse,
+    StartResponse,
+)
 from orchestrator.domain import (
     AudioDelta,
     Failure,
@@ -28,21 +41,7 @@ from orchestrator.interruptions import Echo, interrupts
 from orchestrator.messages import late_output, no_output, user_message
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
-from orchestrator.session import (
-    AnswerCalls,
-    CancelResponse,
-    Command,
-    ConfirmResponse,
-    DiscardResponse,
-    FinishResponse,
-    HoldResponse,
-    KeepWords,
-    Prefill,
-    ResumeResponse,
-    Session,
-    StartResponse,
-    State,
-)
+from orchestrator.session import Session, State
 from orchestrator.stages import Stages
 from orchestrator.stages.language_model import Prompt
 from orchestrator.tool_calls import Route

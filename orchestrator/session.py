@@ -1,4 +1,4 @@
-"""The state machine of one live session: pure, no I/O, told the time. Events go in, commands come out.
+"""The state machine of one live session: pure, no I/O, told the time. Events go in, commands (`commands.py`) come out.
 
 | event            | LISTENING         | USER_SPEAKING       | THINKING, SPEAKING      | HELD                      |
 | ---------------- | ----------------- | ------------------- | ----------------------- | ------------------------- |
@@ -36,6 +36,20 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from orchestrator.commands import (
+    AnswerCalls,
+    CancelResponse,
+    Command,
+    ConfirmResponse,
+    DiscardResponse,
+    FinishResponse,
+    HoldResponse,
+    KeepWords,
+    Prefill,
+    ResumeResponse,
+    StartResponse,
+    TurnInput,
+)
 from orchestrator.domain import SessionConfig
 from orchestrator.interruptions import normalized
 from orchestrator.tool_calls import Route, ToolCalls
@@ -54,102 +68,6 @@ class State(Enum):
     THINKING = "thinking"
     SPEAKING = "speaking"
     HELD = "held"
-
-
-@dataclass(frozen=True)
-class TurnInput:
-    """What a response answers: the user's words, or (None) what the conversation holds already, such as outputs of
-    functions (`continues`). `config` is in place of the session's.
-    """
-
-    text: str | None
-    language_code: str = ""
-    continues: bool = False
-    config: SessionConfig | None = None
-
-
-@dataclass(frozen=True)
-class StartResponse:
-    """Command: begin this response; one that is `speculative` is not told to the client before it is confirmed."""
-
-    response_id: str
-    input: TurnInput
-    speculative: bool = False
-
-
-@dataclass(frozen=True)
-class ConfirmResponse:
-    """Command: the speculation was right; the client may have it."""
-
-    response_id: str
-
-
-@dataclass(frozen=True)
-class DiscardResponse:
-    """Command: the speculation was wrong; stop it, leave no trace, and report its end with `response_ended`."""
-
-    response_id: str
-
-
-@dataclass(frozen=True)
-class HoldResponse:
-    """Command: send nothing more of this response for now; the client has stopped playing."""
-
-    response_id: str
-
-
-@dataclass(frozen=True)
-class ResumeResponse:
-    """Command: send on from where the client stopped playing."""
-
-    response_id: str
-
-
-@dataclass(frozen=True)
-class CancelResponse:
-    """Command: stop this response, and report its end with `response_ended`."""
-
-    response_id: str
-
-
-@dataclass(frozen=True)
-class FinishResponse:
-    """Command: what this response has called for is there; end it once it is written and sent."""
-
-    response_id: str
-
-
-@dataclass(frozen=True)
-class AnswerCalls:
-    """Command: tell the model that these calls have no output yet."""
-
-    call_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class KeepWords:
-    """Command: the user's words are a part of the conversation, though nobody has asked for an answer yet."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Prefill:
-    """Command: make the model ready for the user's words."""
-
-
-Command = (
-    StartResponse
-    | ConfirmResponse
-    | DiscardResponse
-    | HoldResponse
-    | ResumeResponse
-    | CancelResponse
-    | FinishResponse
-    | AnswerCalls
-    | KeepWords
-    | Prefill
-)
 
 
 @dataclass

@@ -6,10 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain import SessionConfig
-from orchestrator.session import (
-    MAX_QUEUED_TURNS,
-    MAX_SPECULATIONS,
+from orchestrator.commands import (
     AnswerCalls,
     CancelResponse,
     Command,
@@ -20,11 +17,11 @@ from orchestrator.session import (
     KeepWords,
     Prefill,
     ResumeResponse,
-    Session,
     StartResponse,
-    State,
     TurnInput,
 )
+from orchestrator.domain import SessionConfig
+from orchestrator.session import MAX_QUEUED_TURNS, MAX_SPECULATIONS, Session, State
 from orchestrator.tool_calls import Route
 from services.common.errors import InvalidArgumentError, OverloadedError, ToolOutputPendingError
 
