@@ -38,6 +38,7 @@ from orchestrator.domain import (
 )
 from orchestrator.hearing import Hearing
 from orchestrator.interruptions import Echo, interrupts
+from orchestrator.items import Items
 from orchestrator.messages import late_output, no_output, user_message
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
@@ -47,7 +48,7 @@ from orchestrator.stages.language_model import Prompt
 from orchestrator.tool_calls import Route
 from orchestrator.turn import Heard, Turn, TurnOptions
 from services.common import tracing
-from services.common.errors import InvalidArgumentError, NotFoundError, OverloadedError, ParleyError
+from services.common.errors import InvalidArgumentError, OverloadedError, ParleyError
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +113,8 @@ class LiveSession:
         """Of the user's turn: from its beginning to the end of the answer."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefilling = False
-        self._early_outputs: dict[str, tuple[chat_pb2.Message, str]] = {}
+        self._items = Items(stages.llm, self.outbox, lambda call_id: self._state.calls.restored((call_id,)))
         self._busy_until = 0.0
-        self._item_order = asyncio.Lock()
         self._alarm: asyncio.TimerHandle | None = None
         self._active_at = clock.now()
         self._apply_config()
@@ -126,7 +126,7 @@ class LiveSession:
             ParleyError: for a name that is not known, or a service that is down.
         """
         await self._stages.check_names(self._config)
-        self.conversation_id = conversation_id
+        self.conversation_id = self._items.conversation_id = conversation_id
         if resume:
             pending = await self._stages.llm.open_conversation(conversation_id)
             self._state.calls.restored(tuple(sorted(pending)))
@@ -188,19 +188,19 @@ class LiveSession:
         Raises:
             OverloadedError: where too many wait already.
         """
-        if len(self._tasks) + len(self._early_outputs) >= MAX_ITEMS_WAITING:
+        if len(self._tasks) + self._items.early >= MAX_ITEMS_WAITING:
             raise OverloadedError("too many items wait to be added", retry_after_s=1.0)
         self._active_at = clock.now()
         if message.role != chat_pb2.ROLE_TOOL:
-            self._own(self._append_item(message, client_event_id))
+            self._own(self._items.add(message, client_event_id))
             return
         route, commands = self._state.function_output(message.tool_call_id, clock.now())
         if route is Route.AFTER_RESPONSE:
-            self._early_outputs.setdefault(message.tool_call_id, (message, client_event_id))
+            self._items.keep(message, client_event_id)
         elif route is Route.LATE:
-            self._own(self._append_item(late_output(message), client_event_id))
+            self._own(self._items.add(late_output(message), client_event_id))
         elif route is not Route.VOID:
-            self._own(self._append_item(message, client_event_id))
+            self._own(self._items.add(message, client_event_id))
         self._execute(commands)
 
     def truncate(self, item_id: str, played_s: float) -> None:
@@ -327,9 +327,9 @@ class LiveSession:
                     self._own(self._prefill())
             elif isinstance(command, AnswerCalls):
                 for call_id in command.call_ids:
-                    self._own(self._append_item(no_output(call_id), ""))
+                    self._own(self._items.add(no_output(call_id)))
             elif isinstance(command, KeepWords):
-                self._own(self._append_item(user_message(command.text), ""))
+                self._own(self._items.add(user_message(command.text)))
             elif self._turn is not None and self._turn.response_id == command.response_id:
                 self._steer(self._turn, command)
         if self._turn is None and self._state.state is State.LISTENING:
@@ -382,16 +382,13 @@ class LiveSession:
                 turn.cancel()
 
     async def _respond(self, turn: Turn) -> None:
-        async with self._item_order:
-            pass  # items that the client created before are in the history now
+        await self._items.added()
         await turn.run()
         kept = frozenset(turn.calls)
         if kept and turn.cut:
-            kept &= await self._pending_calls()
-        outputs, self._early_outputs = self._early_outputs, {}
-        for call_id, (message, client_event_id) in outputs.items():
-            if call_id in kept:
-                self._own(self._append_item(message, client_event_id))
+            kept &= await self._items.pending_calls()
+        for message, client_event_id in self._items.take(kept):
+            self._own(self._items.add(message, client_event_id))
         self._turn = None
         self._busy_until = turn.output.playback.ends_at
         self._execute(self._state.response_ended(turn.response_id, clock.now(), kept))
@@ -405,22 +402,6 @@ class LiveSession:
     def _new_trace(self, context: tracing.Context | None, at: float) -> tracing.Span:
         attributes = {"session.id": self.session_id, "gen_ai.conversation.id": self.conversation_id}
         return tracing.begin("turn", attributes, context=context, at=at)
-
-    async def _pending_calls(self) -> frozenset[str]:
-        try:
-            return await self._stages.llm.pending_calls()
-        except ParleyError as error:
-            log.warning("function calls not known", extra={"error": str(error)})
-            return frozenset()
-
-    async def _append_item(self, message: chat_pb2.Message, client_event_id: str) -> None:
-        async with self._item_order:
-            try:
-                await self._stages.llm.append_message(self.conversation_id, message)
-            except ParleyError as error:
-                self.outbox.put(Failure(error, client_event_id))
-                if message.tool_call_id and not isinstance(error, NotFoundError | InvalidArgumentError):
-                    self._state.calls.restored((message.tool_call_id,))  # it still has no output
 
     async def _prefill(self) -> None:
         self._prefilling = True

@@ -1,0 +1,65 @@
+"""Messages on their way into a session's history, besides the turns themselves."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from parley.common.v1 import chat_pb2
+
+from orchestrator.domain import Failure
+from orchestrator.outbox import Outbox
+from orchestrator.stages.failover import FailoverLanguageModel
+from services.common.errors import InvalidArgumentError, NotFoundError, ParleyError
+
+log = logging.getLogger(__name__)
+
+
+class Items:
+    """Adds messages one after another; one that is refused is told to the client, by the event that brought it.
+
+    Args:
+        on_unanswered: called with the id of a function call whose output could not be added just now.
+    """
+
+    def __init__(self, llm: FailoverLanguageModel, outbox: Outbox, on_unanswered: Callable[[str], None]) -> None:
+        self.conversation_id = ""
+        self._llm, self._outbox, self._on_unanswered = llm, outbox, on_unanswered
+        self._order = asyncio.Lock()
+        self._early: dict[str, tuple[chat_pb2.Message, str]] = {}
+
+    @property
+    def early(self) -> int:
+        """Outputs of functions that wait for the end of the response that has called them."""
+        return len(self._early)
+
+    async def add(self, message: chat_pb2.Message, client_event_id: str = "") -> None:
+        """Add a message after those before."""
+        async with self._order:
+            try:
+                await self._llm.append_message(self.conversation_id, message)
+            except ParleyError as error:
+                self._outbox.put(Failure(error, client_event_id))
+                if message.tool_call_id and not isinstance(error, NotFoundError | InvalidArgumentError):
+                    self._on_unanswered(message.tool_call_id)
+
+    async def added(self) -> None:
+        """Wait until the messages given so far are in the history."""
+        async with self._order:
+            pass
+
+    def keep(self, output: chat_pb2.Message, client_event_id: str) -> None:
+        """Keep the output of a function until the response that has called it has ended; a second one is dropped."""
+        self._early.setdefault(output.tool_call_id, (output, client_event_id))
+
+    def take(self, calls: frozenset[str]) -> list[tuple[chat_pb2.Message, str]]:
+        """The outputs kept of these calls, each with the event that brought it; the others are dropped."""
+        kept, self._early = self._early, {}
+        return [item for call_id, item in kept.items() if call_id in calls]
+
+    async def pending_calls(self) -> frozenset[str]:
+        """The function calls of which the history has no output."""
+        try:
+            return await self._llm.pending_calls()
+        except ParleyError as error:
+            log.warning("function calls not known", extra={"error": str(error)})
+            return frozenset()
