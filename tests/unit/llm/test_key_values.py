@@ -52,6 +52,21 @@ def test_every_row_sees_its_own_sequence_and_nothing_else(
         torch.testing.assert_close(result[mine], expected)
 
 
+@pytest.mark.parametrize("length", [511, 512, 900])
+def test_a_prompt_after_a_long_history_in_bfloat16(length: int) -> None:
+    torch.manual_seed(1)
+    pool = KeyValues(PoolShape(1, 2, 8, torch.bfloat16), 1000, "cpu")
+    pool._data.normal_()
+    places = torch.arange(50 + length - 6, 50 + length)
+    query, key, value = (torch.randn(*size, dtype=torch.bfloat16) for size in ((6, HEADS, 8), (2, 6, 8), (2, 6, 8)))
+    pool.begin([Row(0, 6, 50, length)], places)
+    result = pool.attend(0, query, key, value, SCALE)
+    keys, values = pool._data[:, 0, :, 50 : 50 + length].float()
+    assert torch.equal(keys[:, -6:], key.float()), "the new keys are kept"
+    expected = written_out(query.float(), keys, values, None, None)
+    torch.testing.assert_close(result.float(), expected, rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("target", [50, 15, 5])
 def test_copies_may_overlap(target: int) -> None:
     pool = KeyValues(SHAPE, 128, "cpu")

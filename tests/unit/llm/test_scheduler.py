@@ -133,6 +133,9 @@ def test_a_short_prompt_joins_as_if_nobody_else_were_at_work_and_a_long_one_in_s
         counts[length] = {id(sequence): count for sequence, count in schedule.plan()}[id(newcomer)]
     assert counts[60] == 60
     assert counts[1000] == pace.budget(1) < 10
+    assert newcomer.span is not None
+    newcomer.span.tokens += newcomer.tokens[:900]
+    assert dict(schedule.plan())[newcomer] == pace.budget(1), "its last tokens, too"
 
 
 def test_a_preparation_gives_way_to_answers_and_is_taken_over_by_its_own() -> None:

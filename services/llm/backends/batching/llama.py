@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import embedding, linear, rms_norm, silu
 
 from services.llm.backends.batching.key_values import KeyValues, PoolShape
+from services.llm.backends.batching.meeting import Meeting
 from services.llm.backends.batching.packed import Step
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -28,12 +29,14 @@ class Projection(Protocol):
 class FullProjection:
     """A linear layer in the model's own number format."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, meeting: Meeting) -> None:
         self._weight = weight
         self._bias = bias
+        self._meeting = meeting
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return linear(x, self._weight, self._bias)
+        with self._meeting.linear(len(x), self._weight.numel()):
+            return linear(x, self._weight, self._bias)
 
 
 class _Scratch:
@@ -59,7 +62,13 @@ class Int8Projection:
     """A linear layer with 8-bit weights, scaled by output, on inputs that are rounded to 8 bits, scaled by token."""
 
     def __init__(
-        self, weight: torch.Tensor, bias: torch.Tensor | None, scratch: _Scratch, *, reduce_range: bool
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        meeting: Meeting,
+        scratch: _Scratch,
+        *,
+        reduce_range: bool,
     ) -> None:
         weight = weight.float()
         scales = weight.abs().amax(1).clamp_min(1e-8).double() / 127
@@ -70,6 +79,8 @@ class Int8Projection:
             eights = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
         self._packed = torch.ops.quantized.linear_prepack(eights, None)
         self._bias = bias
+        self._weights = weight.numel()
+        self._meeting = meeting
         self._scratch = scratch
         self._reduce_range = reduce_range
 
@@ -77,7 +88,9 @@ class Int8Projection:
         size = x.abs().amax(1, keepdim=True).clamp_min_(1e-8)
         rows = self._scratch.rows(*x.shape)
         torch.div(x, size, out=rows[1:])
-        y: torch.Tensor = torch.ops.quantized.linear_dynamic(rows, self._packed, self._reduce_range)[1:].mul_(size)
+        with self._meeting.linear(len(rows), self._weights):
+            y: torch.Tensor = torch.ops.quantized.linear_dynamic(rows, self._packed, self._reduce_range)
+        y = y[1:].mul_(size)
         return y if self._bias is None else y.add_(self._bias)
 
 
@@ -118,6 +131,7 @@ class LlamaForward:
         self._heads = int(config.num_attention_heads)
         self._inner = int(config.intermediate_size)
 
+        self._meeting = meeting = Meeting(device)
         scratch = _Scratch()
 
         def make(*parts: Any) -> Projection:
@@ -125,8 +139,8 @@ class LlamaForward:
             biased = parts[0].bias is not None
             bias = torch.cat([part.bias.data for part in parts]) if biased else None
             if int8:
-                return Int8Projection(weight, bias, scratch, reduce_range=not vnni)
-            return FullProjection(weight, bias)
+                return Int8Projection(weight, bias, meeting, scratch, reduce_range=not vnni)
+            return FullProjection(weight, bias, meeting)
 
         self._rotary = model.model.rotary_emb
         self._norm = model.model.norm.weight.data.clone()
@@ -145,6 +159,13 @@ class LlamaForward:
 
     def forward(self, step: Step, pool: KeyValues) -> torch.Tensor | None:
         """The logits after the wanted tokens, (wanted, vocabulary); None where none are wanted."""
+        self._meeting.begin(len(step.tokens))
+        try:
+            return self._forward(step, pool)
+        finally:
+            self._meeting.end()
+
+    def _forward(self, step: Step, pool: KeyValues) -> torch.Tensor | None:
         pool.begin(step.rows, step.places)
         heads, size = self._heads, self.shape.head_size
         rotated_heads = heads + self.shape.heads
@@ -167,7 +188,8 @@ class LlamaForward:
             halves = turning.unflatten(2, (2, size // 2))
             turned = torch.addcmul(halves * cos, halves.flip(2), sin).flatten(2)
             key, value = turned[:, heads:].transpose(0, 1), qkv[:, rotated_heads:].transpose(0, 1)
-            seen = pool.attend(index, turned[:, :heads], key, value, layer.scale, layer.window)
+            with self._meeting.attention(step.rows, self.shape, heads):
+                seen = pool.attend(index, turned[:, :heads], key, value, layer.scale, layer.window)
             if index == last:
                 if not len(step.wanted):
                     return None

@@ -11,8 +11,8 @@ from services.llm.backends.batching.sequence import Entered, Prefilled, Sequence
 ANSWER_RESERVE = 256
 """Tokens of an answer that are reserved when a sequence is let in; a longer one asks for more when it gets there."""
 SHORT_PROMPT = 256
-"""Tokens up to which a prompt joins as if nobody else were at work: someone waits for its first word, while those who
-hear an answer already have speech to play. Longer ones leave the others more than half of their pace."""
+"""New tokens up to which a prompt joins as if nobody else were at work: someone waits for its first word, while those
+who hear an answer have speech to play. Longer ones leave the others more than half of their pace."""
 _AGEING = 2000.0
 """Tokens by which a prompt counts as shorter for each second that it waits, so that long ones come through, too."""
 
@@ -74,6 +74,7 @@ class Scheduler:
                 break
             copies += lease.copies
             sequence.span = lease.span
+            sequence.short = sequence.pending <= SHORT_PROMPT
             self.waiting.remove(sequence)
             self.active.append(sequence)
             if not sequence.entered:
@@ -92,7 +93,7 @@ class Scheduler:
         steps = [(sequence, 1) for sequence in decoding]
         taken = 0
         for sequence in sorted((s for s in self.active if not s.decoding), key=self._turn):
-            rows = 0 if sequence.pending <= SHORT_PROMPT else len(decoding)
+            rows = 0 if sequence.short else len(decoding)
             count = min(sequence.pending, self._pace.budget(rows) - taken)
             if count <= 0:
                 break

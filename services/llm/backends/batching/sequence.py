@@ -62,6 +62,7 @@ class Sequence:
         ends: tokens that end the answer.
         sampler: how a token is chosen; the engine hands it on.
         session: whose it is; sequences of one session let those of others go first.
+        short: whether its prompt had so little to compute when it got its place that it need not be sliced.
         cancelled: set by any thread; the engine lets go of the sequence before its next step.
     """
 
@@ -76,6 +77,7 @@ class Sequence:
     span: Span | None = None
     prompt_length: int = 0
     entered: bool = False
+    short: bool = False
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
