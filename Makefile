@@ -9,7 +9,8 @@ CHECKED := services orchestrator cli clients/python tools tests benchmarks
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-deploy test-old-cluster demo test check protos release-contract flags metrics format lock bench clean image-requirements test-deploy
+.PHONY: help install install-deploy test-old-cluster demo test test-clients test-deploy check protos release-contract \
+  image-requirements flags metrics format lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +40,10 @@ test: install check ## all checks and all tests
 
 test-deploy: install install-deploy ## build the images and test the deployment with a Docker engine, where there can be one
 	$(BIN)/pytest tests/deploy -rPs
+
+test-clients: install ## build the clients of six languages and let each talk to the real stack
+	$(PIP) install --no-deps --no-build-isolation --require-hashes -r requirements/clients.txt
+	$(BIN)/pytest tests/clients_e2e
 
 check: install ## lint, types, contract, generated stubs
 	$(BIN)/ruff check $(CHECKED)

@@ -71,7 +71,7 @@ class Conversation {
         stream_(stub_->Converse(&context_)) {
     agent::ConverseRequest opening;
     *opening.mutable_session_update()->mutable_session() = config;
-    stream_->Write(opening);
+    Send(opening);
     reader_ = std::thread([this] {
       agent::ConverseResponse event;
       while (stream_->Read(&event)) {
@@ -92,23 +92,22 @@ class Conversation {
   // Says the question: every 20 ms a frame of it goes up, and a frame of the answer is played. Returns what was played.
   std::string Talk(const Recording& question) {
     const auto begun = Clock::now();
-    bool over = false;
     for (int tick = 1;; ++tick) {
       if (HandleEvents()) return played_;
-      if (!over) {
+      if (!over_) {
         const size_t size = FrameBytes(question.hertz), said = (tick - 1) * size;
         const bool all_said = said >= question.samples.size();
         std::string audio = all_said ? "" : question.samples.substr(said, size);
         audio.resize(size);  // silence, once all is said
         agent::ConverseRequest request;
         request.mutable_input_audio_buffer_append()->set_audio(audio);
-        stream_->Write(request);  // where that fails, Finish says why
+        Send(request);
         Play(FrameBytes(kAnswerHertz));
         const auto silence = Clock::now() - heard_at_;
         if (all_said && silence > kPatience)
           throw std::runtime_error("DEADLINE_EXCEEDED: the server has fallen silent");
-        over = all_said && unfinished_.empty() && waiting_.empty() && silence > kQuiet;
-        if (over) stream_->WritesDone();  // and the server ends the session
+        over_ = all_said && unfinished_.empty() && waiting_.empty() && silence > kQuiet;
+        if (over_) stream_->WritesDone();  // and the server ends the session
       }
       std::this_thread::sleep_until(begun + tick * kFrame);
     }
@@ -141,8 +140,11 @@ class Conversation {
       case agent::ConverseResponse::kInputAudioTranscriptionCompleted:
         std::cout << "you: " << event.input_audio_transcription_completed().transcript() << std::endl;
         unfinished_.erase(event.input_audio_transcription_completed().item_id());
+        if (!event.input_audio_transcription_completed().transcript().empty() && unfinished_.empty())
+          unfinished_.insert("answer");
         break;
       case agent::ConverseResponse::kResponseCreated:
+        unfinished_.erase("answer");
         unfinished_.insert(event.response_created().response_id());
         break;
       case agent::ConverseResponse::kResponseOutputAudioDelta: {
@@ -154,6 +156,7 @@ class Conversation {
       case agent::ConverseResponse::kResponseFunctionCall: {
         const auto& call = event.response_function_call().call();
         std::cout << "call: " << call.name() << std::endl;
+        unfinished_.insert("answer");
         const std::time_t now = std::time(nullptr);
         char text[32];
         std::strftime(text, sizeof text, "It is %H:%M.", std::localtime(&now));
@@ -162,7 +165,7 @@ class Conversation {
         output->set_role(common::ROLE_TOOL);
         output->set_tool_call_id(call.id());
         output->add_content()->set_text(text);
-        stream_->Write(request);
+        Send(request);
         break;
       }
       case agent::ConverseResponse::kResponseDone: {
@@ -204,7 +207,11 @@ class Conversation {
     const int64_t frames = waiting_.front().begin / 2;
     *truncate->mutable_audio_end() = TimeUtil::NanosecondsToDuration(frames * 1'000'000'000 / kAnswerHertz);
     waiting_.clear();
-    stream_->Write(request);
+    Send(request);
+  }
+
+  void Send(const agent::ConverseRequest& request) {
+    if (!over_) stream_->Write(request);  // where that fails, Finish says why
   }
 
   grpc::ClientContext context_;
@@ -217,7 +224,8 @@ class Conversation {
 
   std::deque<Chunk> waiting_;
   std::string played_;
-  std::set<std::string> unfinished_;  // utterances that are not transcribed, responses that have not ended
+  std::set<std::string> unfinished_ = {"answer"};  // to come: an answer, words of an utterance, a response's end
+  bool over_ = false;
   Clock::time_point heard_at_ = Clock::now();
 };
 

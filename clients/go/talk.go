@@ -39,7 +39,7 @@ type conversation struct {
 	stream     agent.VoiceAgentService_ConverseClient
 	waiting    []chunk
 	played     []byte
-	unfinished map[string]bool // utterances that are not transcribed, responses that have not ended
+	unfinished map[string]bool // to come: an answer, the words of an utterance, the end of a response
 	heardAt    time.Time
 }
 
@@ -99,7 +99,11 @@ func (c *conversation) handle(response *agent.ConverseResponse) error {
 		said := event.InputAudioTranscriptionCompleted
 		fmt.Println("you:", said.Transcript)
 		delete(c.unfinished, said.ItemId)
+		if said.Transcript != "" && len(c.unfinished) == 0 {
+			c.unfinished["answer"] = true
+		}
 	case *agent.ConverseResponse_ResponseCreated:
+		delete(c.unfinished, "answer")
 		c.unfinished[event.ResponseCreated.ResponseId] = true
 	case *agent.ConverseResponse_ResponseOutputAudioDelta:
 		delta := event.ResponseOutputAudioDelta
@@ -108,6 +112,7 @@ func (c *conversation) handle(response *agent.ConverseResponse) error {
 	case *agent.ConverseResponse_ResponseFunctionCall:
 		call := event.ResponseFunctionCall.Call
 		fmt.Println("call:", call.Name)
+		c.unfinished["answer"] = true
 		text := &common.ContentPart{Part: &common.ContentPart_Text{Text: time.Now().Format("It is 15:04.")}}
 		item := &common.Message{Role: common.Role_ROLE_TOOL, ToolCallId: call.Id, Content: []*common.ContentPart{text}}
 		c.send(&agent.ConverseRequest{Event: &agent.ConverseRequest_ConversationItemCreate{
@@ -183,7 +188,7 @@ func converse(target, language string, clock bool, question []byte, hertz int) (
 			{Name: "get_time", Description: "Tells what time it is.", ParametersJsonSchema: `{"type": "object"}`},
 		}
 	}
-	c := &conversation{stream: stream, unfinished: map[string]bool{}, heardAt: time.Now()}
+	c := &conversation{stream: stream, unfinished: map[string]bool{"answer": true}, heardAt: time.Now()}
 	c.send(&agent.ConverseRequest{Event: &agent.ConverseRequest_SessionUpdate{
 		SessionUpdate: &agent.SessionUpdate{Session: config},
 	}})

@@ -42,7 +42,7 @@ public final class Talk implements StreamObserver<ConverseResponse> {
   private final CompletableFuture<byte[]> answer = new CompletableFuture<>();
   private final ArrayDeque<Chunk> waiting = new ArrayDeque<>();
   private final ByteArrayOutputStream played = new ByteArrayOutputStream();
-  private final Set<String> unfinished = new HashSet<>(); // utterances not transcribed, responses not ended
+  private final Set<String> unfinished = new HashSet<>(Set.of("answer")); // and utterances and responses to end
   private final ByteArrayInputStream question;
   private final int hertz;
   private StreamObserver<ConverseRequest> server;
@@ -67,8 +67,7 @@ public final class Talk implements StreamObserver<ConverseResponse> {
     try {
       loop.execute(() -> {
         server = VoiceAgentServiceGrpc.newStub(channel).converse(this);
-        server.onNext(ConverseRequest.newBuilder()
-            .setSessionUpdate(SessionUpdate.newBuilder().setSession(session)).build());
+        send(ConverseRequest.newBuilder().setSessionUpdate(SessionUpdate.newBuilder().setSession(session)));
       });
       loop.scheduleAtFixedRate(this::tick, 0, FRAME_MS, TimeUnit.MILLISECONDS);
       return answer.get();
@@ -83,8 +82,8 @@ public final class Talk implements StreamObserver<ConverseResponse> {
     if (ended) return;
     byte[] audio = new byte[frameBytes(hertz)]; // silence, once all is said
     question.read(audio, 0, audio.length);
-    server.onNext(ConverseRequest.newBuilder()
-        .setInputAudioBufferAppend(InputAudioBufferAppend.newBuilder().setAudio(ByteString.copyFrom(audio))).build());
+    send(ConverseRequest.newBuilder()
+        .setInputAudioBufferAppend(InputAudioBufferAppend.newBuilder().setAudio(ByteString.copyFrom(audio))));
     play(frameBytes(ANSWER_HZ));
     long quietMs = (System.nanoTime() - heardAt) / 1_000_000;
     if (question.available() > 0) return;
@@ -109,8 +108,13 @@ public final class Talk implements StreamObserver<ConverseResponse> {
       case INPUT_AUDIO_TRANSCRIPTION_COMPLETED -> {
         System.out.println("you: " + event.getInputAudioTranscriptionCompleted().getTranscript());
         unfinished.remove(event.getInputAudioTranscriptionCompleted().getItemId());
+        boolean words = !event.getInputAudioTranscriptionCompleted().getTranscript().isEmpty();
+        if (words && unfinished.isEmpty()) unfinished.add("answer");
       }
-      case RESPONSE_CREATED -> unfinished.add(event.getResponseCreated().getResponseId());
+      case RESPONSE_CREATED -> {
+        unfinished.remove("answer");
+        unfinished.add(event.getResponseCreated().getResponseId());
+      }
       case RESPONSE_OUTPUT_AUDIO_DELTA -> {
         ResponseOutputAudioDelta delta = event.getResponseOutputAudioDelta();
         int begin = 2 * (int) Math.round(Durations.toNanos(delta.getOffset()) / 1e9 * ANSWER_HZ);
@@ -119,11 +123,12 @@ public final class Talk implements StreamObserver<ConverseResponse> {
       case RESPONSE_FUNCTION_CALL -> {
         ToolCall call = event.getResponseFunctionCall().getCall();
         System.out.println("call: " + call.getName());
+        unfinished.add("answer");
         String text = LocalTime.now().format(DateTimeFormatter.ofPattern("'It is' HH:mm'.'"));
         Message output = Message.newBuilder().setRole(Role.ROLE_TOOL).setToolCallId(call.getId())
             .addContent(ContentPart.newBuilder().setText(text)).build();
-        server.onNext(ConverseRequest.newBuilder()
-            .setConversationItemCreate(ConversationItemCreate.newBuilder().setItem(output)).build());
+        send(ConverseRequest.newBuilder()
+            .setConversationItemCreate(ConversationItemCreate.newBuilder().setItem(output)));
       }
       case RESPONSE_DONE -> {
         ResponseDone done = event.getResponseDone();
@@ -172,7 +177,11 @@ public final class Talk implements StreamObserver<ConverseResponse> {
     if (cut == null) return;
     ConversationItemTruncate.Builder truncate = ConversationItemTruncate.newBuilder().setItemId(cut.item)
         .setAudioEnd(Durations.fromNanos(cut.begin * 1_000_000_000L / (2 * ANSWER_HZ)));
-    server.onNext(ConverseRequest.newBuilder().setEventId("truncate").setConversationItemTruncate(truncate).build());
+    send(ConverseRequest.newBuilder().setEventId("truncate").setConversationItemTruncate(truncate));
+  }
+
+  private void send(ConverseRequest.Builder event) {
+    if (!ended) server.onNext(event.build());
   }
 
   private static int frameBytes(int hertz) {

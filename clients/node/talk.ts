@@ -25,7 +25,7 @@ type Request = MessageInitShape<typeof ConverseRequestSchema>;
 
 class Conversation {
   private waiting: { itemId: string; offset: number; audio: Buffer }[] = []; // what is to be played; offset in bytes
-  private unfinished = new Set<string>(); // utterances that are not transcribed, responses that have not ended
+  private unfinished = new Set(["answer"]); // to come: an answer, the words of an utterance, the end of a response
   private outbox: Request[] = [];
   private heardAt = Date.now();
   readonly played: Buffer[] = [];
@@ -65,8 +65,10 @@ class Conversation {
       case "inputAudioTranscriptionCompleted":
         console.log(`you: ${event.value.transcript}`);
         this.unfinished.delete(event.value.itemId);
+        if (event.value.transcript && this.unfinished.size === 0) this.unfinished.add("answer");
         break;
       case "responseCreated":
+        this.unfinished.delete("answer");
         this.unfinished.add(event.value.responseId);
         break;
       case "responseOutputAudioDelta": {
@@ -78,6 +80,7 @@ class Conversation {
       case "responseFunctionCall": {
         const { id, name } = event.value.call!;
         console.log(`call: ${name}`);
+        this.unfinished.add("answer");
         const text = `It is ${new Date().toTimeString().slice(0, 5)}.`;
         const item = { role: Role.TOOL, toolCallId: id, content: [{ part: { case: "text" as const, value: text } }] };
         this.outbox.push({ event: { case: "conversationItemCreate", value: { item } } });

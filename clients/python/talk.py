@@ -43,8 +43,8 @@ class Conversation:
     """Prints what happens and knows whether something is still to come."""
 
     def __init__(self) -> None:
-        self.unfinished: set[str] = set()
-        """Utterances that are not transcribed and responses that have not ended."""
+        self.unfinished = {"answer"}
+        """What is still to come: an answer, the words of an utterance, the end of a response."""
         self.heard_at = time.monotonic()
 
     async def follow(self, session: Session) -> None:
@@ -57,10 +57,14 @@ class Conversation:
                 case FinalTranscript(item_id, text):
                     print("you:", text)
                     self.unfinished.discard(item_id)
+                    if text and not self.unfinished:
+                        self.unfinished.add("answer")
                 case ResponseStarted(response_id):
+                    self.unfinished.discard("answer")
                     self.unfinished.add(response_id)
                 case FunctionCall(_, _, name):
                     print("call:", name)  # the session runs it
+                    self.unfinished.add("answer")
                 case ResponseEnded(response_id, outcome, spoken):
                     print(f"parley ({outcome.value}): {spoken}")
                     self.unfinished.discard(response_id)

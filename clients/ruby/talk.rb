@@ -28,7 +28,7 @@ class Conversation
     @stub = VoiceAgentService::Stub.new(target, :this_channel_is_insecure)
     @sent, @events = Queue.new, Queue.new # between this thread and gRPC's
     @waiting, @played = [], String.new
-    @unfinished = Set.new # utterances that are not transcribed, responses that have not ended
+    @unfinished = Set['answer'] # to come: an answer, the words of an utterance, the end of a response
     @heard_at = now
     send_event(session_update: SessionUpdate.new(session: session))
     Thread.new { receive }
@@ -81,7 +81,10 @@ class Conversation
     when :input_audio_transcription_completed
       puts "you: #{event.input_audio_transcription_completed.transcript}"
       @unfinished.delete(event.input_audio_transcription_completed.item_id)
+      words = !event.input_audio_transcription_completed.transcript.empty?
+      @unfinished << 'answer' if words && @unfinished.empty?
     when :response_created
+      @unfinished.delete('answer')
       @unfinished << event.response_created.response_id
     when :response_output_audio_delta
       delta = event.response_output_audio_delta
@@ -89,6 +92,7 @@ class Conversation
     when :response_function_call
       call = event.response_function_call.call
       puts "call: #{call.name}"
+      @unfinished << 'answer'
       content = [ContentPart.new(text: Time.now.strftime('It is %H:%M.'))]
       item = Message.new(role: :ROLE_TOOL, tool_call_id: call.id, content: content)
       send_event(conversation_item_create: ConversationItemCreate.new(item: item))
