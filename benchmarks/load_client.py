@@ -6,6 +6,7 @@ them and prints what it measured as a line of JSON.
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 import sys
@@ -16,12 +17,16 @@ from typing import Any
 import grpc
 from parley.agent.v1 import agent_service_pb2 as pb
 from parley.common.v1 import audio_pb2
+from websockets.asyncio.client import connect
 
 from benchmarks.bare_chain import CONVERSE, LISTEN, QUESTION
 
 _CONVERSE = "/parley.agent.v1.VoiceAgentService/Converse"
 _AUDIO = bytes(3200)
 """A tenth of a second in the session's input format."""
+_REALTIME_RATE_HZ = 24_000
+_TONE = (b"\x00\x40" * 24 + b"\x00\xc0" * 24) * 150
+"""Three tenths of a second that the fake recogniser takes for a voice, in the bridge's own format."""
 _FRAME_S = 0.02
 _FRAME = bytes(640)
 _COMMIT_EVERY = 100
@@ -55,17 +60,38 @@ async def bare_session(channel: grpc.aio.Channel) -> AsyncIterator[Turn]:
 async def parley_session(channel: grpc.aio.Channel) -> AsyncIterator[Turn]:
     """A client of Parley that ends its turns itself."""
     async with _opened(channel, create_response=True) as call:
+        yield lambda: _turn(call, _AUDIO)
+
+
+@contextlib.asynccontextmanager
+async def spoken_session(channel: grpc.aio.Channel) -> AsyncIterator[Turn]:
+    """A client of Parley whose voice the server detects, like that of `realtime_session`."""
+    async with _opened(channel, create_response=True, manual=False, rate_hz=_REALTIME_RATE_HZ) as call:
+        yield lambda: _turn(call, _TONE, heard="input_audio_buffer_speech_started")
+
+
+@contextlib.asynccontextmanager
+async def realtime_session(address: str) -> AsyncIterator[Turn]:
+    """A client of the Realtime bridge; its events are written ahead and not parsed, so that it costs little."""
+    append = json.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(_TONE).decode()})
+    async with connect(f"ws://{address}/v1/realtime", max_queue=None, compression=None) as socket:
+
+        async def until(kind: str) -> None:
+            while f'"type":"{kind}"' not in (text := str(await socket.recv())):
+                if '"type":"error"' in text:
+                    raise RuntimeError(f"the session failed: {text}")
 
         async def turn() -> float:
-            """From the commit: the fake recogniser answers it at once, so that its two hops count as overhead too."""
-            await call.write(_append(_AUDIO))
+            await socket.send(append)
+            await until("input_audio_buffer.speech_started")
             begun = time.monotonic()
-            await call.write(_commit())
-            await _until(call, "response_output_audio_delta")
+            await socket.send('{"type": "input_audio_buffer.commit"}')
+            await until("response.output_audio.delta")
             spent = time.monotonic() - begun
-            await _until(call, "response_done")
+            await until("response.done")
             return spent
 
+        await until("session.created")
         yield turn
 
 
@@ -134,10 +160,13 @@ async def listen(listeners: list[tuple[Any, bytes, bytes, str]], seconds: float)
 
 
 @contextlib.asynccontextmanager
-async def _opened(channel: grpc.aio.Channel, *, create_response: bool) -> AsyncIterator[Any]:
-    """A manual session; what it writes is serialized already, so that the client costs little."""
-    detection = pb.TurnDetection(mode=pb.TurnDetection.MODE_MANUAL, create_response=create_response)
-    speech = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=16_000)
+async def _opened(
+    channel: grpc.aio.Channel, *, create_response: bool, manual: bool = True, rate_hz: int = 16_000
+) -> AsyncIterator[Any]:
+    """A session; what it writes is serialized already, so that the client costs little."""
+    mode = pb.TurnDetection.MODE_MANUAL if manual else pb.TurnDetection.MODE_SERVER_VAD
+    detection = pb.TurnDetection(mode=mode, create_response=create_response)
+    speech = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=rate_hz)
     config = pb.SessionConfig(turn_detection=detection, input_audio_format=speech)
     call: Any = channel.stream_stream(_CONVERSE, response_deserializer=pb.ConverseResponse.FromString)()
     try:
@@ -146,6 +175,21 @@ async def _opened(channel: grpc.aio.Channel, *, create_response: bool) -> AsyncI
         yield call
     finally:
         call.cancel()
+
+
+async def _turn(call: Any, audio: bytes, heard: str = "") -> float:
+    """One turn, timed from the commit: the fake recogniser answers it at once, so that its two hops count as overhead
+    too. `heard` is the event that is waited for before it.
+    """
+    await call.write(_append(audio))
+    if heard:
+        await _until(call, heard)
+    begun = time.monotonic()
+    await call.write(_commit())
+    await _until(call, "response_output_audio_delta")
+    spent = time.monotonic() - begun
+    await _until(call, "response_done")
+    return spent
 
 
 def _append(audio: bytes) -> bytes:
@@ -166,6 +210,8 @@ _KINDS: dict[tuple[str, str], tuple[Any, Any]] = {
     ("turns", "bare"): (bare_session, speak_turns),
     ("turns", "parley"): (parley_session, speak_turns),
     ("loop", "parley"): (parley_session, speak_on),
+    ("turns", "spoken"): (spoken_session, speak_turns),
+    ("turns", "realtime"): (realtime_session, speak_turns),
     ("listen", "bare"): (bare_listener, listen),
     ("listen", "parley"): (parley_listener, listen),
 }
@@ -175,7 +221,8 @@ async def main(what: str, chain: str, address: str, sessions: str, count: str) -
     """Open the sessions, and measure whenever a line comes."""
     session, run = _KINDS[what, chain]
     async with grpc.aio.insecure_channel(address) as channel, contextlib.AsyncExitStack() as stack:
-        opened = [await stack.enter_async_context(session(channel)) for _ in range(int(sessions))]
+        server = address if chain == "realtime" else channel
+        opened = [await stack.enter_async_context(session(server)) for _ in range(int(sessions))]
         print("ready", flush=True)
         while (await asyncio.to_thread(sys.stdin.readline)).strip():
             cpu_s = time.process_time()

@@ -6,9 +6,10 @@ each says one manual turn, all at once. `--part live`: sessions that are only li
 speech. The bare chain (benchmarks/bare_chain.py) does the same with raw bytes and no product. `--part telemetry`: turns
 of sessions that speak without a pause, with metrics that are scraped, with traces to a collector too, and by the same
 programs counting nothing. All are measured in turn in one run, by a client in a process of its own
-(benchmarks/load_client.py); CPU is what the operating system charges to each process.
+(benchmarks/load_client.py); CPU is what the operating system charges to each process. `--part realtime`: the same
+spoken turns through `Converse` and through the Realtime bridge of one orchestrator, in turn.
 
-    python -m benchmarks.overhead [--part turns live telemetry] [--sessions 1 16 64] [--turns 20] [--listening 100 300]
+    python -m benchmarks.overhead [--part turns live telemetry realtime] [--sessions 1 16 64] [--turns 20]
 """
 
 import argparse
@@ -26,6 +27,7 @@ import psutil
 
 from benchmarks.report import load, milliseconds, save, show
 from tests.support.otlp import otlp_sink
+from tests.support.realtime import realtime_port
 from tests.support.servers import ROOT, RunningServer, running
 
 FIRST_TOKEN_MS, TOKEN_MS = 50, 5
@@ -34,6 +36,7 @@ SENTENCE_TOKENS = 10
 """Words up to the first full stop; the fake model's tokens are words."""
 FLOOR_S = (FIRST_TOKEN_MS + (SENTENCE_TOKENS - 1) * TOKEN_MS) / 1000
 SCRAPE_S = 5.0
+REALTIME_ROUNDS = 4
 LATE_S = 0.1
 """An answer to a listening session that takes longer is late."""
 _LINE_BYTES = 1 << 24
@@ -45,6 +48,7 @@ class Chain:
 
     address: str
     processes: dict[str, psutil.Process]
+    realtime_address: str = ""
 
     def cpu_s(self) -> dict[str, float]:
         """Processor seconds of each so far."""
@@ -74,8 +78,8 @@ async def bare_chain() -> AsyncIterator[Chain]:
 
 
 @contextlib.asynccontextmanager
-async def parley(*more: str, through: tuple[str, ...] = ()) -> AsyncIterator[Chain]:
-    """Parley on its fakes, each program with these flags more."""
+async def parley(*more: str, through: tuple[str, ...] = (), bridge: bool = False) -> AsyncIterator[Chain]:
+    """Parley on its fakes, each program with these flags more; with the Realtime bridge if that is wanted."""
 
     async def start(name: str, *flags: str) -> RunningServer:
         return await stack.enter_async_context(running(name, *flags, *more, through=through))
@@ -91,11 +95,13 @@ async def parley(*more: str, through: tuple[str, ...] = ()) -> AsyncIterator[Cha
     async with contextlib.AsyncExitStack() as stack:
         servers = {name: await start(name, *flags[name]) for name in flags}
         targets = (f"--{name}_target={server.address}" for name, server in servers.items())
-        servers["orchestrator"] = await start("orchestrator", *targets)
+        realtime = ("--realtime_port=0",) if bridge else ()
+        servers["orchestrator"] = await start("orchestrator", *targets, *realtime)
         processes = {name: psutil.Process(server.pid) for name, server in servers.items()}
         if "--metrics_port=0" in more:
             await stack.enter_async_context(_scraped(list(servers.values())))
-        yield Chain(servers["orchestrator"].address, processes)
+        realtime_address = f"127.0.0.1:{realtime_port(servers['orchestrator'])}" if bridge else ""
+        yield Chain(servers["orchestrator"].address, processes, realtime_address)
 
 
 @contextlib.asynccontextmanager
@@ -172,7 +178,7 @@ async def measure(chain: Any, name: str, what: str, sessions: int, count: int) -
             return Measured(result, spent, round((servers.resident_kb() - empty_kb) / sessions))
 
 
-PARTS = ["turns", "live", "telemetry"]
+PARTS = ["turns", "live", "telemetry", "realtime"]
 CHAINS = (("bare", bare_chain), ("parley", parley))
 
 
@@ -266,6 +272,34 @@ async def telemetry_part(sessions: int, turns: int, rounds: int) -> dict[str, An
     return {"sessions": sessions, "turns": turns, "rounds": rounds, "figures": figures}
 
 
+async def realtime_part(sessions_at_once: list[int], turns: int) -> dict[str, Any]:
+    """The same turns through `Converse` and through the bridge, from the client's commit to the first audio."""
+    rows, figures = [], []
+    for sessions in sessions_at_once:
+        spent: dict[str, list[float]] = {"spoken": [], "realtime": []}
+        async with parley(bridge=True) as chain, contextlib.AsyncExitStack() as clients:
+            addresses = {"spoken": chain.address, "realtime": chain.realtime_address}
+            runs = {
+                name: await clients.enter_async_context(
+                    client("turns", name, address, str(sessions), str(turns // REALTIME_ROUNDS))
+                )
+                for name, address in addresses.items()
+            }
+            for number in range(REALTIME_ROUNDS + 1):
+                for name, run in runs.items():
+                    result = await run()
+                    if number:  # the first round warms up
+                        spent[name] += result["spent_s"]
+        added = {name: milliseconds([seconds - FLOOR_S for seconds in values]) for name, values in spent.items()}
+        more = round(added["realtime"]["median"] - added["spoken"]["median"], 1)
+        ratio = round(added["realtime"]["median"] / added["spoken"]["median"], 2)
+        figures.append({"sessions": sessions, "added_ms": added, "bridge_ms": more, "ratio": ratio})
+        rows.append([sessions, *(added[n][k] for n in spent for k in ("median", "p90")), more, ratio])
+    columns = ["sessions", "Converse median", "p90", "Realtime median", "p90", "bridge adds", "ratio"]
+    show(f"Added to the floor of {FLOOR_S * 1000:.0f} ms, in ms", columns, rows)
+    return {"floor_ms": FLOOR_S * 1000, "turns": turns, "figures": figures}
+
+
 async def main() -> None:
     """Measure the parts asked for; the results of the others stay as they are."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -283,6 +317,8 @@ async def main() -> None:
         results["turns"] = await turns_part(args.sessions, args.turns)
     if "live" in args.part:
         results["live"] = await live_part(args.listening, args.seconds)
+    if "realtime" in args.part:
+        results["realtime"] = await realtime_part(args.sessions, args.turns)
     if "telemetry" in args.part:
         results["telemetry"] = await telemetry_part(args.speaking, args.loops, args.rounds)
     save("overhead", {part: results[part] for part in PARTS if part in results})

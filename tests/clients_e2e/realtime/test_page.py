@@ -21,13 +21,14 @@ CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.asyncio(loop_scope="package"),
     pytest.mark.models,
+    pytest.mark.timeout(300),
     pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
 ]
 MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 RATE_HZ = 48_000
 FIRST, SECOND = SAMPLES / "austen_0930.wav", SAMPLES / "austen_0870.wav"
-ANSWERED_S = 60_000
-"""Milliseconds: on a machine that is busy with other things."""
+ANSWERED_MS = 60_000
+"""On a machine that is busy with other things."""
 
 
 @dataclass
@@ -78,17 +79,17 @@ async def test_a_spoken_conversation_with_an_interruption(orchestrator: RunningS
         page = opened.page
         await page.get_by_role("button", name="Talk").click()
         said, answers = page.locator("#captions li.user p"), page.locator("#captions li.assistant")
-        await expect(said.first).to_contain_text("amiable", timeout=ANSWERED_S)
-        await expect(answers.first.locator("p")).not_to_be_empty(timeout=ANSWERED_S)
+        await expect(said.first).to_contain_text("amiable", timeout=ANSWERED_MS)
+        await expect(answers.first.locator("p")).not_to_be_empty(timeout=ANSWERED_MS)
         assert await answers.first.get_attribute("aria-busy") == "true", "captions come while it is said"
         # The second recording is said over the answer.
-        await expect(answers.first.locator("p.cut")).to_be_visible(timeout=ANSWERED_S)
+        await expect(answers.first.locator("p.cut")).to_be_visible(timeout=ANSWERED_MS)
         await expect(answers.first.locator(".waterfall")).to_contain_text("language model")
         await expect(said.nth(1)).not_to_be_empty()
-        await expect(answers.nth(1).locator("p")).not_to_be_empty(timeout=ANSWERED_S)
+        await expect(answers.nth(1).locator("p")).not_to_be_empty(timeout=ANSWERED_MS)
         # Then the button.
         await page.get_by_role("button", name="Interrupt").click()
-        await expect(answers.nth(1).locator("p.cut")).to_be_visible(timeout=ANSWERED_S)
+        await expect(answers.nth(1).locator("p.cut")).to_be_visible(timeout=ANSWERED_MS)
         await expect(answers.nth(1).locator(".waterfall")).to_be_visible()
         await expect(page.get_by_role("button", name="Interrupt")).to_be_disabled()
         screenshot = tmp_path / "page.png"
@@ -112,9 +113,9 @@ async def test_a_page_without_a_microphone_says_so_and_lets_its_user_write(orche
         await expect(page.get_by_role("status")).to_have_text("Write something.")
         await page.keyboard.type("Tell me a story.")
         await page.keyboard.press("Enter")
-        await expect(page.locator("#captions li.assistant p")).not_to_be_empty(timeout=ANSWERED_S)
+        await expect(page.locator("#captions li.assistant p")).not_to_be_empty(timeout=ANSWERED_MS)
         await page.keyboard.press("Escape")
-        await expect(page.locator("#captions p.cut")).to_be_visible(timeout=ANSWERED_S)
+        await expect(page.locator("#captions p.cut")).to_be_visible(timeout=ANSWERED_MS)
         assert opened.complaints == []
 
 
