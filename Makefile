@@ -41,7 +41,7 @@ test: install check ## all checks and all tests
 test-deploy: install install-deploy ## build the images and test the deployment with a Docker engine, where there can be one
 	$(BIN)/pytest tests/deploy -rPs
 
-test-clients: install ## build the clients of six languages and let each talk to the real stack
+test-clients: install ## clients of six languages, SDKs and a browser talk to the real stack
 	$(PIP) install --no-deps --no-build-isolation --require-hashes -r requirements/clients.txt
 	$(BIN)/pytest tests/clients_e2e
 
