@@ -79,6 +79,7 @@ class ServiceProcess:
         self.log_path = log_path
         self.state = State.WAITING
         self.port: int | None = None
+        self.metrics_port: int | None = None
         self.began_at = self.changed_at = time.monotonic()
         self.last_error = ""
         self._on_line = on_line
@@ -235,6 +236,8 @@ class ServiceProcess:
             self.last_error = str(entry.get("message", ""))
         elif entry.get("message") == "listening" and not self._listening.is_set():
             self.port = int(entry["port"])
+            metrics_port = int(entry.get("metrics_port", -1))
+            self.metrics_port = metrics_port if metrics_port > 0 else None
             self._set(State.LOADING)
             self._listening.set()
         self._on_line(line)

@@ -29,6 +29,13 @@ def milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:,.0f} ms"
 
 
+def brief(seconds: float) -> str:
+    """A duration in three or four digits: 85 ms, 1.25 s, 41.2 s."""
+    if abs(seconds) < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.2f} s" if abs(seconds) < 10 else f"{seconds:.1f} s"
+
+
 def breakdown(turn: Turn) -> Table:
     """Where the time of a turn went, from the end of the user's speech."""
     table = Table("since the end of speech", title_justify="left", title="Latency", box=box.SIMPLE_HEAD)

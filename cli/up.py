@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.text import Text
 from cli.errors import INTERRUPTED
 from cli.log_lines import readable
 from cli.plan import StackPlan
+from cli.process import ServiceProcess
 from cli.programs import ORCHESTRATOR
 from cli.signals import at_signal
 from cli.stack import Stack
@@ -77,9 +78,18 @@ def _print_next_steps(stack: Stack, plan: StackPlan, console: Console) -> None:
     _print(console, f"Try: parley talk question.wav -o answer.wav{where}   or: parley talk --mic{where}")
     if plan.page:
         _print(console, f"Or open {plan.page} in a browser; clients of the OpenAI Realtime API: {plan.page}v1")
+    if watched := [process for process in stack.processes.values() if process.metrics_port]:
+        _print(console, f"Watch: parley top{_metrics_flag(watched)}")
     for name, target in plan.targets.items():
         _print(console, f"The {name} service runs elsewhere, at {target}.")
     _print(console, "Ctrl-C stops everything.")
+
+
+def _metrics_flag(processes: Sequence[ServiceProcess]) -> str:
+    """What tells `parley top` where the metrics are; "" where it looks by itself."""
+    if all(process.metrics_port == process.launch.program.metrics_port for process in processes):
+        return ""
+    return " --metrics " + ",".join(f"{process.launch.host}:{process.metrics_port}" for process in processes)
 
 
 def _print(console: Console, line: str) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cli.load.plan import LoadPlan
 from cli.load.records import OK, STOPPED, Punctuality, Record, RunEnded, SessionBegan, SessionEnded, TurnEnded
-from cli.render import milliseconds
+from cli.render import brief
 from cli.report.summary import LATE_LOOP_S
 
 LATEST_ANSWERS = 100
@@ -100,7 +100,7 @@ class Progress:
             f"{self._ended} over",
             "turns": _counts(self._outcomes) or "-",
             "response": self._percentiles(),
-            "this client": Text(f"late by {milliseconds(self._lag_s)}", "yellow") if late else "on time",
+            "this client": Text(f"late by {brief(self._lag_s)}", "yellow") if late else "on time",
         }
         if self._errors:
             rows["errors"] = Text(_counts(self._errors), "red")
@@ -110,7 +110,7 @@ class Progress:
         if not self._responses:
             return "-"
         p50, p95 = np.percentile(self._responses, (50, 95))
-        return f"p50 {milliseconds(p50)}, p95 {milliseconds(p95)} of the last {len(self._responses)} answers"
+        return f"p50 {brief(p50)}, p95 {brief(p95)} of the last {len(self._responses)} answers"
 
     def _print_line(self) -> None:
         self._printed_at = time.monotonic()

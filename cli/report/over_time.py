@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cli.load.records import Run, TurnEnded
+from cli.render import brief
 from cli.report.markup import tag
 from cli.report.plots import WIDE
 from cli.report.summary import open_sessions
-from cli.report.svg import Scale, hint, line, milliseconds, picture, seconds_axis, text, value_axis
+from cli.report.svg import Scale, hint, line, picture, seconds_axis, text, value_axis
 
 RANKS = (50, 95, 99)
 _LEFT, _RIGHT = 64.0, WIDE - 64.0
@@ -49,7 +50,7 @@ def responses(run: Run, answered: Sequence[TurnEnded]) -> str:
     across, up = Scale(0.0, run.length_s, _LEFT, _RIGHT), Scale(0.0, worst_s * 1.05, bottom, top)
     parts = [value_axis(up, _LEFT, _RIGHT, " s", most=5), seconds_axis(across, bottom, bottom, most=10)]
     for turn in answered[:: len(answered) // _MOST_DOTS + 1]:
-        words = f"session {turn.session}, turn {turn.turn}: {milliseconds(turn.response_s or 0.0)}"
+        words = f"session {turn.session}, turn {turn.turn}: {brief(turn.response_s or 0.0)}"
         parts.append(
             tag("circle", hint(words), cx=across(turn.at_s), cy=up(turn.response_s or 0.0), r=2.5, class_="dot")
         )
@@ -64,13 +65,13 @@ def responses(run: Run, answered: Sequence[TurnEnded]) -> str:
         points = [(across(span.at_s), up(span.percentiles[number])) for span in in_time]
         parts.append(tag("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), class_=f"curve p{rank}"))
         for span, (x, y) in zip(in_time, points, strict=True):
-            words = f"p{rank} {milliseconds(span.percentiles[number])} of {span.count} answers around {span.at_s:.0f} s"
+            words = f"p{rank} {brief(span.percentiles[number])} of {span.count} answers around {span.at_s:.0f} s"
             parts.append(tag("circle", hint(words), cx=x, cy=y, r=3.5, class_=f"point p{rank}"))
         lowest = min(points[-1][1] + 4, lowest - _NAME_HEIGHT)  # names do not cover each other
         parts.append(text(points[-1][0] + 10, lowest, f"p{rank}", class_="value"))
     parts.append(line(_LEFT, bottom, _RIGHT, bottom, class_="axis-line"))
     label = f"Response over {run.length_s:.0f} s: " + "; ".join(
-        f"around {span.at_s:.0f} s p50 {milliseconds(span.percentiles[0])}, p95 {milliseconds(span.percentiles[1])}"
+        f"around {span.at_s:.0f} s p50 {brief(span.percentiles[0])}, p95 {brief(span.percentiles[1])}"
         for span in in_time[:: len(in_time) // 5 + 1]
     )
     return picture(WIDE, bottom + 26, label, *parts)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from html import escape
 
 from cli.load.records import Run, TurnEnded
+from cli.render import brief
 from cli.report import over_time, plots
 from cli.report.markup import tag
 from cli.report.style import CSS
@@ -19,7 +20,6 @@ from cli.report.summary import (
     summarize,
     worst_turn,
 )
-from cli.report.svg import milliseconds
 
 _PARAMETERS = {
     "sessions": "Sessions",
@@ -71,10 +71,10 @@ def _tiles(run: Run, summary: Summary) -> str:
     tiles = [
         (
             "Response, median",
-            milliseconds(response.percentiles[0]) if response else "-",
+            brief(response.percentiles[0]) if response else "-",
             "end of speech to first audio",
         ),
-        ("Response, p95", milliseconds(response.percentiles[2]) if response else "-", "95 of 100 turns are faster"),
+        ("Response, p95", brief(response.percentiles[2]) if response else "-", "95 of 100 turns are faster"),
         ("Turns answered", f"{summary.answered:,}", f"of {len(run.turns):,}; {summary.turns_a_minute:.0f} a minute"),
         ("Sessions at once", f"{summary.most_sessions:,}", f"of {run.began.plan.sessions:,} at most"),
         ("Errors", f"{failures:,}", ", ".join(summary.errors) or "none"),
@@ -106,7 +106,7 @@ def _table(summary: Summary) -> str:
     head = tag("tr", *(tag("th", name, scope="col") for name in ("", "count", *_ranks(), "slowest")))
     rows = []
     for title, spread in summary.spreads.items():
-        spans = (milliseconds(value) for value in (*spread.percentiles, spread.worst))
+        spans = (brief(value) for value in (*spread.percentiles, spread.worst))
         name = tag("th", _swatch(title), escape(title), scope="row")
         cells = (tag("td", cell) for cell in (f"{spread.count:,}", *spans))
         rows.append(tag("tr", name, *cells, class_="strong" if title == RESPONSE_TITLE else ""))

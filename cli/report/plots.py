@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from cli.load.records import TurnEnded
+from cli.render import brief
 from cli.report.markup import tag
 from cli.report.summary import STAGE_TITLES, Spread, spread, stages_of
-from cli.report.svg import Scale, hint, line, milliseconds, picture, seconds_axis, text, value_axis
+from cli.report.svg import Scale, hint, line, picture, seconds_axis, text, value_axis
 from services.common.turn_stages import STAGES
 
 WIDE, NARROW = 1000.0, 480.0
@@ -36,12 +37,12 @@ def waterfall(turn: TurnEnded) -> str:
         parts.append(_bar(scale, reached_s, spent_s, y + 6, row - 12, title))
         reached_s += spent_s
         parts.append(_before_its_turn(scale, turn, title, reached_s, y + row / 2))
-        parts.append(text(scale(reached_s) + 8, y + 20, f"+{milliseconds(spent_s)}", class_="value"))
+        parts.append(text(scale(reached_s) + 8, y + 20, f"+{brief(spent_s)}", class_="value"))
     y = top + row * len(stages)
     parts.append(text(left - 12, y + 20, "Heard by the caller", class_="label strong", text_anchor="end"))
-    parts.append(text(scale(heard_s) - 8, y + 20, milliseconds(heard_s), class_="value strong", text_anchor="end"))
-    spoken = "; ".join(f"{title} {milliseconds(spent)}" for title, spent in stages.items())
-    return picture(NARROW, bottom + 26, f"A turn answered after {milliseconds(heard_s)}: {spoken}", *parts)
+    parts.append(text(scale(heard_s) - 8, y + 20, brief(heard_s), class_="value strong", text_anchor="end"))
+    spoken = "; ".join(f"{title} {brief(spent)}" for title, spent in stages.items())
+    return picture(NARROW, bottom + 26, f"A turn answered after {brief(heard_s)}: {spoken}", *parts)
 
 
 def histogram(title: str, values: Sequence[float]) -> str:
@@ -55,7 +56,7 @@ def histogram(title: str, values: Sequence[float]) -> str:
     for count, begin, end in zip(counts, edges[:-1], edges[1:], strict=True):
         if count:
             more = " and more" if end == edges[-1] and spread_.worst > high else ""
-            words = hint(f"{milliseconds(begin)} to {milliseconds(end)}{more}: {count} turns")
+            words = hint(f"{brief(begin)} to {brief(end)}{more}: {count} turns")
             x, width = across(begin) + 1, max(1.0, across(end) - across(begin) - 2)
             style = f"bar {style_of(title)}"
             parts.append(tag("rect", words, x=x, y=up(count), width=width, height=bottom - up(count), class_=style))
@@ -63,9 +64,9 @@ def histogram(title: str, values: Sequence[float]) -> str:
     p50, _, p95, _ = spread_.percentiles
     for name, at in (("p50", p50), ("p95", p95)):
         parts.append(line(across(at), top - 6, across(at), bottom, class_=f"mark {name}"))
-    words = f"median {milliseconds(p50)} (line), p95 {milliseconds(p95)} (dashed)"
+    words = f"median {brief(p50)} (line), p95 {brief(p95)} (dashed)"
     parts.append(text(left, 14, words, class_="axis"))
-    label = f"{title}, {len(values)} turns: half within {milliseconds(p50)}, 95 of 100 within {milliseconds(p95)}"
+    label = f"{title}, {len(values)} turns: half within {brief(p50)}, 95 of 100 within {brief(p95)}"
     return picture(NARROW, bottom + 26, label, *parts)
 
 
@@ -85,7 +86,7 @@ def outcomes(counted: dict[str, int]) -> str:
 
 
 def _bar(scale: Scale, begin_s: float, spent_s: float, y: float, height: float, title: str) -> str:
-    words = f"{title}: {milliseconds(spent_s)}, from {milliseconds(begin_s)} to {milliseconds(begin_s + spent_s)}"
+    words = f"{title}: {brief(spent_s)}, from {brief(begin_s)} to {brief(begin_s + spent_s)}"
     width = max(1.5, scale(begin_s + spent_s) - scale(begin_s))
     style = f"bar {style_of(title)}"
     return tag("rect", hint(words), x=scale(begin_s), y=y, width=width, height=height, rx=2, class_=style)
@@ -97,7 +98,7 @@ def _before_its_turn(scale: Scale, turn: TurnEnded, title: str, reached_s: float
     at_s = turn.steps.get(STAGES[stage])
     if at_s is None or at_s >= reached_s - 0.001:
         return ""
-    words = f"{title} was done at {milliseconds(at_s)} already: the answer was begun at a pause"
+    words = f"{title} was done at {brief(at_s)} already: the answer was begun at a pause"
     return tag("circle", hint(words), cx=scale(at_s), cy=y, r=4.5, class_=f"early {style_of(title)}")
 
 

@@ -32,11 +32,6 @@ def picture(width: float, height: float, label: str, *children: str) -> str:
     )
 
 
-def milliseconds(seconds: float) -> str:
-    """A duration as plots write it: 85 ms, 1.25 s."""
-    return f"{seconds * 1000:.0f} ms" if abs(seconds) < 1 else f"{seconds:.2f} s"
-
-
 @dataclass(frozen=True)
 class Scale:
     """A straight line from values to positions."""

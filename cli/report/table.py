@@ -3,7 +3,7 @@
 from rich import box
 from rich.table import Table
 
-from cli.render import milliseconds
+from cli.render import brief
 from cli.report.summary import PERCENTILES, Summary
 
 
@@ -14,7 +14,7 @@ def percentile_table(summary: Summary) -> Table:
     for column in ("count", *(f"p{rank}" for rank in PERCENTILES), "worst"):
         table.add_column(column, justify="right")
     for title, spread in summary.spreads.items():
-        spans = (milliseconds(seconds) for seconds in (*spread.percentiles, spread.worst))
+        spans = (brief(seconds) for seconds in (*spread.percentiles, spread.worst))
         table.add_row(title, f"{spread.count:,}", *spans)
     cpu = "" if summary.cpu is None else f"; this client used {summary.cpu:.0%} of a core"
     table.caption = (

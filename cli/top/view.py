@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.render import milliseconds
+from cli.render import brief
 from cli.report.summary import STAGE_TITLES
 from cli.top.figures import Figures, Quantiles
 
@@ -127,11 +127,13 @@ def _pair(found: Quantiles, *, seconds: bool = True) -> Text:
 
 
 def _span(found: Quantiles, value: float | None) -> Text:
-    return _dimmed(found, milliseconds(value))
+    return _dimmed(found, "-" if value is None else brief(value))
 
 
 def _plain(value: float | None, *, seconds: bool) -> str:
-    return milliseconds(value) if seconds or value is None else f"{value:.2f}"
+    if value is None:
+        return "-"
+    return brief(value) if seconds else f"{value:.2f}"
 
 
 def _dimmed(found: Quantiles, shown: str) -> Text:

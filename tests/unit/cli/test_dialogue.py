@@ -3,7 +3,7 @@
 import pytest
 from parley_client import events
 
-from cli.dialogue import Dialogue
+from cli.dialogue import UNKNOWN, Dialogue
 from cli.talk import Talk
 from services.common.audio_format import AudioFormat, Encoding
 
@@ -57,6 +57,19 @@ def test_nothing_is_to_come_before_and_after() -> None:
 def test_what_was_lost_with_the_stream_is_not_waited_for() -> None:
     assert fed(*QUESTION, ANSWER[0]).waiting
     assert not fed(*QUESTION, ANSWER[0], events.Reconnected("s2")).waiting
+
+
+def test_a_failed_answer_has_its_reason_and_its_own_end() -> None:
+    failed = events.TurnFailed("not reachable", "UPSTREAM_ERROR")
+    dialogue = fed(*QUESTION, ANSWER[0], failed)
+    assert (dialogue.turns[0].error, dialogue.waiting) == ("UPSTREAM_ERROR", True)
+
+
+@pytest.mark.parametrize("count", range(1, 5))
+def test_nothing_is_to_come_of_a_turn_that_failed_before_its_answer(count: int) -> None:
+    dialogue = fed(*QUESTION[:count], events.TurnFailed("not reachable", ""))
+    (turn,) = dialogue.turns
+    assert (turn.error, dialogue.waiting) == (UNKNOWN, False)
 
 
 def test_an_utterance_without_words_is_no_turn() -> None:

@@ -113,6 +113,14 @@ def test_each_program_has_a_metrics_port_of_its_own() -> None:
     assert ports == {"orchestrator": "9000", "stt": "9001", "llm": "9002", "tts": "9003"}
 
 
+def test_metrics_are_served_where_parley_top_looks_for_them_unless_ports_were_chosen() -> None:
+    plan = plan_stack([], {"tts": 0})
+    ports = {name: flags(plan, name).get("metrics_port") for name in commands(plan)}
+    assert ports == {"orchestrator": "9464", "stt": "9465", "llm": "9466", "tts": None}
+    off = plan_stack(["--metrics_port", "-1"], {})
+    assert {flags(off, name)["metrics_port"] for name in commands(off)} == {"-1"}
+
+
 def test_a_service_that_runs_elsewhere_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARLEY_LLM_TARGET", "gpu.host:50052")
     plan = plan_stack(["--tts_target", "other.host:1"], {})
