@@ -2,10 +2,14 @@
 
 _WEIGHT = 0.4
 _SHARE = 0.7
-"""Of the time of a step that only decodes, what prompts may add: streams keep more than half of their pace."""
-_LEAST_SLICE = 4
+"""Of the time of steps that only decode, what prompts may add: streams keep more than half of their pace."""
+_SLICE_S = 0.04
+"""What a slice may add to a step at least. Joining costs something however short the slice is; it is made up for by
+steps that only decode."""
+_LEAST_SLICE = 16
 _LEAST_ALONE = 64
 _FIRST_GUESS_S = 0.0005
+_MOST_DEBT_S = 0.5
 
 
 class Pace:
@@ -21,15 +25,21 @@ class Pace:
         self._most = most
         self._rows: dict[int, float] = {}
         self._token_s = _FIRST_GUESS_S
+        self._debt_s = 0.0
+        """What prompts have taken from those that decode, beyond their share."""
 
     def saw(self, rows: int, prompt_tokens: int, seconds: float) -> None:
         """Note a step: how many sequences decoded in it, how many tokens of prompts were with them."""
+        added = 0.0
         if not prompt_tokens:
             known = self._rows.get(rows)
             self._rows[rows] = seconds if known is None else known + _WEIGHT * (seconds - known)
-        elif prompt_tokens >= _LEAST_SLICE:
-            cost = max(seconds - self.step_s(rows), seconds * 0.1) / prompt_tokens
-            self._token_s += _WEIGHT * (cost - self._token_s)
+        else:
+            added = max(seconds - self.step_s(rows), seconds * 0.1)
+            if prompt_tokens >= _LEAST_SLICE:
+                self._token_s += _WEIGHT * (added / prompt_tokens - self._token_s)
+        debt = self._debt_s + added - _SHARE * self.step_s(rows) if rows else 0.0
+        self._debt_s = min(max(debt, 0.0), _MOST_DEBT_S)
 
     def step_s(self, rows: int) -> float:
         """Seconds of a step that only decodes; from the nearest number of rows that has been seen."""
@@ -38,7 +48,9 @@ class Pace:
         return self._rows[min(self._rows, key=lambda seen: abs(seen - rows))]
 
     def budget(self, rows: int) -> int:
-        """Tokens of prompts that may join the next step: as many as leave those that decode half of their pace."""
-        if rows:
-            return max(_LEAST_SLICE, min(self._most, int(self.step_s(rows) * _SHARE / self._token_s)))
-        return max(_LEAST_ALONE, min(self._most, int((self._slice_s - self.step_s(1)) / self._token_s)))
+        """Tokens of prompts that may join the next step; 0 where those that decode have to catch up first."""
+        if not rows:
+            return max(_LEAST_ALONE, min(self._most, int((self._slice_s - self.step_s(1)) / self._token_s)))
+        if self._debt_s:
+            return 0
+        return max(_LEAST_SLICE, min(self._most, int(max(_SLICE_S, self.step_s(rows) * _SHARE) / self._token_s)))

@@ -95,10 +95,9 @@ class Scheduler:
         for sequence in sorted((s for s in self.active if not s.decoding), key=self._turn):
             rows = 0 if sequence.short else len(decoding)
             count = min(sequence.pending, self._pace.budget(rows) - taken)
-            if count <= 0:
-                break
-            steps.append((sequence, count))
-            taken += count
+            if count > 0:
+                steps.append((sequence, count))
+                taken += count
         return steps
 
     def make_room(self, sequence: Sequence, count: int) -> list[Copy] | None:
