@@ -57,3 +57,20 @@ async def test_the_embedded_stack_holds_a_spoken_conversation_and_ends_within_it
     finally:
         await compose.do("down", "--volumes", "--remove-orphans")
     assert not await compose.containers()
+
+
+@pytest.mark.usefixtures("images")
+async def test_the_profile_llama_cpp_answers_in_place_of_the_embedded_model(engine: Engine) -> None:
+    settings = {"COMPOSE_PROFILES": "llama-cpp", "LLM": "llm-llama-cpp", "LLM_CPU_REPLICAS": "0"}
+    compose = Compose(engine, **settings)
+    try:
+        await compose.up()
+        assert not await compose.containers("llm-cpu")
+        async with conversation(compose.address, output_modality=pb.OUTPUT_MODALITY_TEXT) as client:
+            await client.write_text("What is the capital of France?")
+            done = await client.until("response_done")
+        print(f"llama.cpp answered {done.transcript!r}")
+        assert done.status == pb.RESPONSE_STATUS_COMPLETED
+        assert done.transcript
+    finally:
+        await compose.do("down", "--volumes", "--remove-orphans")
