@@ -1,7 +1,7 @@
 """llama.cpp's OpenAI-compatible server, of the image llama-cpp: `python -m llama_cpp_server`.
 
-Environment: LLAMA_MODEL (a GGUF file), LLAMA_CONTEXT (tokens of each answer's context), LLAMA_PARALLEL (answers at a
-time), LLAMA_PORT.
+It calls its model llama-cpp. Environment: LLAMA_MODEL (a GGUF file), LLAMA_CONTEXT (tokens of each answer's context),
+LLAMA_PARALLEL (answers at a time), LLAMA_PORT.
 """
 
 import os
@@ -17,6 +17,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     params = xllamacpp.CommonParams()
     params.model.path = os.environ["LLAMA_MODEL"]
+    params.model_alias = {"llama-cpp"}
     params.use_jinja = True
     params.n_parallel = int(os.environ.get("LLAMA_PARALLEL", "4"))
     params.n_ctx = int(os.environ.get("LLAMA_CONTEXT", "4096")) * params.n_parallel
