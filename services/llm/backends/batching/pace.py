@@ -1,7 +1,7 @@
 """How long steps take, and so how much of a prompt may join one. Pure."""
 
 _WEIGHT = 0.4
-_SHARE = 0.7
+_SHARE = 0.55
 """Of the time of steps that only decode, what prompts may add: streams keep more than half of their pace."""
 _SLICE_S = 0.04
 """What a slice may add to a step at least. Joining costs something however short the slice is; it is made up for by
