@@ -79,7 +79,7 @@ async def test_push_to_talk_is_answered_where_a_response_is_asked_for(orchestrat
         assert "response.created" not in client.kinds()
         await client.append(VOICE)
         await client.send("input_audio_buffer.commit")
-        await client.send("response.create")  # before the words are known
+        await client.send("response.create", response={"output_modalities": ["text"]})  # before the words are known
         await client.until("response.created")
         said = [e for e in client.events if e["type"] == "conversation.item.input_audio_transcription.completed"]
         assert len(said) == 2
@@ -163,6 +163,7 @@ async def test_a_conversation_goes_on_in_another_session(orchestrator: RunningSe
         first = (await client.until("response.done"))["response"]["usage"]["input_tokens"]
     async with realtime(orchestrator, f"?conversation_id={conversation_id}") as client:
         assert client.events[-1]["conversation"]["id"] == conversation_id
+        await client.send("session.update", session={"type": "realtime", "output_modalities": ["text"]})
         await client.write_text("Go on.")
         assert (await client.until("response.done"))["response"]["usage"]["input_tokens"] > first
 
