@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     _Call = grpc.aio.UnaryStreamCall[Any, ResponseT] | grpc.aio.StreamStreamCall[Any, ResponseT]
 
 _FIELDS: Mapping[str, str] = {
+    "config.config.audio_format": "session.input_audio_format",
+    "config.config.language_code": "session.language_code",
+    "config.config.model": "session.stt_model",
+    "config.endpointing": "session.turn_detection.endpointing",
     "config.audio_format": "session.input_audio_format",
     "config.language_code": "session.language_code",
     "config.model": "session.stt_model",
-    "endpointing": "session.turn_detection.endpointing",
     "audio_format": "session.output_audio_format",
     "voice": "session.voice",
     "model": "session.llm_model",
