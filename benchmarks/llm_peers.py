@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
+import httpx2
 import psutil
 from parley.common.v1 import chat_pb2
 from parley.llm.v1 import llm_service_pb2, llm_service_pb2_grpc
@@ -123,8 +123,8 @@ class LlamaCpp(Peer):
     def __init__(self, url: str, pid: int) -> None:
         self.pid = pid
         # A connection for each request: the server closes idle ones without a word.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self._client = httpx.AsyncClient(base_url=url, timeout=300, limits=limits)
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        self._client = httpx2.AsyncClient(base_url=url, timeout=300, limits=limits)
 
     async def answer(self, messages: Sequence[Turn], tokens: int, running: Answer | None = None) -> Answer:
         body = {
@@ -209,7 +209,7 @@ async def llama_cpp(slots: int) -> AsyncIterator[Peer]:
                 try:
                     await peer.answer([("user", "Hello.")], 2)
                     break
-                except httpx.HTTPError:
+                except httpx2.HTTPError:
                     await asyncio.sleep(0.2)
         yield peer
     finally:
