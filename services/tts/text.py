@@ -10,6 +10,9 @@ _SENTENCE_ENDS = ".!?…。！？｡।؟۔"
 _CLAUSE_ENDS = ",;:—–،、，；："
 _CLOSERS = "\"'”’»)]）」』"
 _CLAUSE_BORDER = re.compile(rf"[{re.escape(_CLAUSE_ENDS)}][{re.escape(_CLOSERS)}]*(?=\s)|[،、，；：]")
+_SENTENCE_BORDER = re.compile(rf"(?:[.!?…]+[{re.escape(_CLOSERS)}]*(?=\s)|[。！？｡।؟۔]+[{re.escape(_CLOSERS)}]*|\n)")
+_ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|vs|etc)|\b\w(?:\.\w)*)\.$")
+"""What a full stop follows within a sentence: titles, and single letters ("e.g.", "J. S. Bach")."""
 _SPACE = re.compile(r"\s")
 
 SENTENCE_PAUSE_S, CLAUSE_PAUSE_S, WORD_PAUSE_S = 0.35, 0.15, 0.04
@@ -78,6 +81,17 @@ def _is_of(character: str, scripts: frozenset[str]) -> bool:
     words = unicodedata.name(character, "UNNAMED").split()
     # Letters of the Latin script go by other names too: "FULLWIDTH LATIN", "FEMININE ORDINAL INDICATOR", "COMBINING".
     return not scripts.isdisjoint(words[:2]) or words[0] in ("COMBINING", "MODIFIER", "FEMININE", "MASCULINE", "MICRO")
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text; joined by spaces (or by nothing, where there was none) they are the text."""
+    found, begin = [], 0
+    for border in _SENTENCE_BORDER.finditer(text):
+        if not _ABBREVIATION.search(text, begin, border.end()):
+            found.append(text[begin : border.end()].strip())
+            begin = border.end()
+    found.append(text[begin:].strip())
+    return [sentence for sentence in found if sentence]
 
 
 def cut(text: str, limit: int) -> list[str]:

@@ -5,25 +5,15 @@ tells any (`verbose_json`), pass through the same guards as the local models'.
 """
 
 import io
-import os
 import time
 import wave
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from services.common import openai_api
 from services.common.audio import Samples, encode
 from services.common.audio_format import AudioFormat, Encoding
-from services.common.errors import (
-    InvalidArgumentError,
-    ModelNotFoundError,
-    ParleyError,
-    StartupError,
-    UpstreamError,
-    UpstreamRateLimitedError,
-    UpstreamTimeoutError,
-    UpstreamUnauthenticatedError,
-)
+from services.common.errors import StartupError
 from services.stt import languages
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest, Word
 from services.stt.engines.base import ListeningEngine
@@ -35,12 +25,9 @@ if TYPE_CHECKING:
     import openai
 
 NAME = "openai-api"
-_KEEP_CONNECTIONS_S = 600.0
-"""Between two utterances; the SDK's own 5 s would mean a new TLS handshake for almost each."""
 _PLAIN_MODELS = "gpt-"
 """OpenAI's newer models answer with the text alone; Whisper models tell language, doubts and words."""
 _FORMAT = AudioFormat(Encoding.PCM_S16LE, SAMPLE_RATE_HZ)
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class OpenAiEngine(ListeningEngine):
@@ -57,26 +44,18 @@ class OpenAiEngine(ListeningEngine):
     async def load(self) -> None:
         settings = self._settings
         try:
-            import openai
-
+            client = openai_api.client(
+                settings.stt_api_base_url,
+                settings.stt_api_key,
+                "PARLEY_STT_API_KEY",
+                timeout_s=settings.stt_api_timeout_s,
+                retries=settings.stt_api_max_retries,
+            )
             await self._load_detector()
         except ImportError as error:
             message = f"--stt openai-api needs the extra stt-openai-api: {error.name} is not installed"
             raise StartupError(message) from None
-        limits = openai.DEFAULT_CONNECTION_LIMITS
-        self._client = openai.AsyncOpenAI(
-            api_key=_key(settings),
-            base_url=settings.stt_api_base_url or None,
-            timeout=settings.stt_api_timeout_s,
-            max_retries=settings.stt_api_max_retries,
-            http_client=openai.DefaultAsyncHttpxClient(
-                limits=type(limits)(
-                    max_connections=limits.max_connections,
-                    max_keepalive_connections=limits.max_keepalive_connections,
-                    keepalive_expiry=_KEEP_CONNECTIONS_S,
-                )
-            ),
-        )
+        self._client = client
 
     @property
     def info(self) -> ModelInfo:
@@ -106,7 +85,7 @@ class OpenAiEngine(ListeningEngine):
                 file=("audio.wav", wav(samples), "audio/wav"), model=self._model, **options
             )
         except openai.OpenAIError as error:
-            raise explain(error) from None
+            raise openai_api.explain(error, "transcription", "audio") from None
         return read(answer.model_dump(), request, time.monotonic() - begun)
 
     async def aclose(self) -> None:
@@ -146,30 +125,3 @@ def read(answer: Mapping[str, Any], request: RecognitionRequest, took_s: float) 
         Word(str(word["word"]).strip(), float(word["start"]), float(word["end"])) for word in answer.get("words") or ()
     )
     return Recognition(text, language, words=words if request.word_timings else (), processing_s=took_s)
-
-
-def explain(error: "openai.OpenAIError") -> ParleyError:
-    """The error of a failed request, in words of ours: the provider's may name keys and accounts."""
-    import openai
-
-    if isinstance(error, openai.APITimeoutError):
-        return UpstreamTimeoutError("the transcription provider did not answer in time", retry_after_s=1.0)
-    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        return UpstreamUnauthenticatedError("the transcription provider refuses this server's credentials")
-    if isinstance(error, openai.RateLimitError):
-        return UpstreamRateLimitedError("the transcription provider's rate limit is reached", retry_after_s=1.0)
-    if isinstance(error, openai.NotFoundError):
-        return ModelNotFoundError("the transcription provider does not have this model")
-    if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
-        return InvalidArgumentError("the transcription provider refuses this request", field="audio")
-    if isinstance(error, openai.APIConnectionError):
-        return UpstreamError("the transcription provider is not reachable", retry_after_s=1.0)
-    return UpstreamError("the transcription provider failed", retry_after_s=1.0)
-
-
-def _key(settings: SttSettings) -> str:
-    key = settings.stt_api_key.get_secret_value() if settings.stt_api_key else os.environ.get("OPENAI_API_KEY", "")
-    host = urlsplit(settings.stt_api_base_url).hostname or "api.openai.com"
-    if not key and host not in _LOOPBACK:
-        raise StartupError(f"no API key for {host}: set OPENAI_API_KEY or PARLEY_STT_API_KEY")
-    return key or "none"

@@ -15,6 +15,14 @@ def build(settings: TtsSettings) -> Engine:
             from services.tts.engines.espeak_ng import EspeakNgEngine
 
             return EspeakNgEngine()
+        case "transformers":
+            from services.tts.engines.transformers import TransformersEngine
+
+            return TransformersEngine(settings)
+        case "openai-api":
+            from services.tts.engines.openai_api import OpenAiEngine
+
+            return OpenAiEngine(settings)
         case "fake":
             from services.tts.engines.fake import FakeEngine
 

@@ -6,6 +6,9 @@ from collections.abc import AsyncGenerator
 from services.common.audio import Samples
 from services.tts.domain import Segment, Voice
 
+FIRST, LATER = 0, 1
+"""Priorities: the first sentence of an answer goes before what others go on with, whose listeners are still busy."""
+
 
 class Engine(ABC):
     """Turns segments into audio. One file an engine; heavy imports happen in `load`."""

@@ -13,7 +13,7 @@ from services.common.errors import StartupError
 from services.common.model_thread import ModelThread
 from services.tts import text as texts
 from services.tts.domain import Segment, Voice
-from services.tts.engines.base import Engine
+from services.tts.engines.base import FIRST, LATER, Engine
 from services.tts.engines.hibari_text import prepare
 from services.tts.timescale import time_scale
 from services.tts.trim import trim
@@ -28,8 +28,6 @@ _SEED = 0
 """Of the noise in the voice: the same text always gives the same samples."""
 _WARM_UP = "On March 3rd, Zyxwy paid $42."
 """Touches the model, the number rules and the net for unknown words."""
-_FIRST, _LATER = 0, 1
-"""Priorities: the first sentence of an answer goes before what others go on with, whose listeners are still busy."""
 
 
 class HibariEngine(Engine):
@@ -57,7 +55,7 @@ class HibariEngine(Engine):
         pieces = _pieces(model, segment.text)
         for index, piece in enumerate(pieces):
             pause_s = texts.longest_pause_s(piece, last=index == len(pieces) - 1)
-            priority = _LATER if index or segment.previous_text else _FIRST
+            priority = LATER if index or segment.previous_text else FIRST
             yield await self._thread.run(_speak, model, piece, segment.speaking_rate, pause_s, priority=priority)
 
     async def aclose(self) -> None:
