@@ -21,7 +21,7 @@ IMAGES = {
     "llm-api": f"{_PROJECT}[llm-api,llm-redis,otlp]",
     "llm": f"{_PROJECT}[llm-transformers,llm-api,llm-redis,otlp]",
     "stt": f"{_PROJECT}[stt-faster-whisper,stt-openai-api,otlp]",
-    "tts": f"{_PROJECT}[tts-hibari,otlp]",
+    "tts": f"{_PROJECT}[tts-hibari,tts-openai-api,otlp]",
     "llama-cpp": "xllamacpp",
 }
 _APART = frozenset({"torch"})

@@ -4,25 +4,24 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import struct
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from services.common.audio import Decoder, Samples
-from services.common.audio_format import AudioFormat, Encoding
+from services.common.audio import Samples
+from services.common.audio_format import AudioFormat
 from services.common.errors import StartupError, UpstreamError
 from services.tts.domain import Segment
 from services.tts.engines.base import Engine
 from services.tts.engines.espeak_voices import parse_voices
 from services.tts.timescale import TimeScale
+from services.tts.wav_stream import WavStream
 
 log = logging.getLogger(__name__)
 
 _PROGRAM = "espeak-ng"
+_SOURCE = "the speech program"
 _DEFAULT_VOICE = "en-US"
 _NORMAL_WORDS_PER_MINUTE, _FEWEST_WORDS_PER_MINUTE = 175, 80
-_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
-"""Of a WAV file with 16-byte `fmt `, as it writes it: the length fields are meaningless, since it cannot seek."""
 _BLOCK_BYTES = 8192
 _START_TIMEOUT_S = 10.0
 
@@ -44,27 +43,25 @@ class EspeakNgEngine(Engine):
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 table = await self._output("--voices")
-                rate_hz = _rate_hz(await self._output("--stdout", "-v", _DEFAULT_VOICE, "a"))
+                native = _native_format(await self._output("--stdout", "-v", _DEFAULT_VOICE, "a"))
         except (TimeoutError, OSError, UpstreamError):
             raise StartupError(f"the program {_PROGRAM} does not work; try: {_PROGRAM} --voices") from None
-        self.voices = parse_voices(table.decode(errors="replace"), self.name, AudioFormat(Encoding.PCM_S16LE, rate_hz))
+        self.voices = parse_voices(table.decode(errors="replace"), self.name, native)
         self.default_voice = _DEFAULT_VOICE
 
     async def synthesize(self, segment: Segment) -> AsyncGenerator[Samples, None]:
         """Blocks of samples as the program writes them."""
         words = max(_FEWEST_WORDS_PER_MINUTE, round(_NORMAL_WORDS_PER_MINUTE * segment.speaking_rate))
         stretch = min(1.0, segment.speaking_rate * _NORMAL_WORDS_PER_MINUTE / _FEWEST_WORDS_PER_MINUTE)
-        native = segment.voice.native_format
-        decoder = Decoder(native)
-        scale = TimeScale(stretch, native.sample_rate_hz) if stretch < 1 else None
+        scale = TimeScale(stretch, segment.voice.native_format.sample_rate_hz) if stretch < 1 else None
         async with self._speaking(segment.voice.name, words, segment.text) as process:
             assert process.stdout is not None
-            async with contextlib.aclosing(_samples(process.stdout, decoder)) as blocks:
+            async with contextlib.aclosing(_samples(process.stdout)) as blocks:
                 async for samples in blocks:
                     yield scale.feed(samples) if scale else samples
             if await process.wait():
                 log.error("espeak-ng failed", extra={"exit_code": process.returncode, "voice": segment.voice.name})
-                raise UpstreamError("the speech program failed")
+                raise UpstreamError(f"{_SOURCE} failed")
             if scale:
                 yield scale.finish()
 
@@ -101,28 +98,26 @@ class EspeakNgEngine(Engine):
                 process.kill()
                 await process.wait()
         if process.returncode:
-            raise UpstreamError("the speech program failed")
+            raise UpstreamError(f"{_SOURCE} failed")
         return output
 
 
-async def _samples(stream: asyncio.StreamReader, decoder: Decoder) -> AsyncGenerator[Samples, None]:
+async def _samples(stream: asyncio.StreamReader) -> AsyncGenerator[Samples, None]:
     """What follows the header, decoded; nothing where the program said nothing."""
-    try:
-        _rate_hz(await stream.readexactly(_HEADER.size))
-    except asyncio.IncompleteReadError:
-        return
+    wav = WavStream(_SOURCE)
     while data := await stream.read(_BLOCK_BYTES):
-        yield decoder.feed(data)
+        if len(samples := wav.feed(data)):
+            yield samples
 
 
-def _rate_hz(wav: bytes) -> int:
-    """The sample rate (hertz) in the header of mono 16-bit WAV.
+def _native_format(wav: bytes) -> AudioFormat:
+    """What the program speaks in.
 
     Raises:
-        UpstreamError: where it is something else.
+        UpstreamError: where it is no WAV file.
     """
-    if len(wav) >= _HEADER.size:
-        riff, _, wave, _, _, coding, channels, rate_hz, _, _, bits, _, _ = _HEADER.unpack_from(wav)
-        if (riff, wave, coding, channels, bits) == (b"RIFF", b"WAVE", 1, 1, 16):
-            return int(rate_hz)
-    raise UpstreamError("the speech program failed")
+    stream = WavStream(_SOURCE)
+    stream.feed(wav)
+    if stream.audio_format is None:
+        raise UpstreamError(f"{_SOURCE} sends no WAV file")
+    return stream.audio_format

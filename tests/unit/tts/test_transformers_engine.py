@@ -1,5 +1,6 @@
-"""What a VITS model needs before it can speak."""
+"""What a VITS model needs before it can speak, and what any engine with an extra does."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ async def test_a_folder_that_is_missing_or_no_model_ends_the_start(tmp_path: Pat
         await voices(tmp_path / "nothing")
     with pytest.raises(StartupError, match="cannot load the speech model"):
         await voices(tmp_path)
+
+
+@pytest.mark.parametrize(("engine", "module"), [("transformers", "torch"), ("openai-api", "openai")])
+async def test_a_missing_extra_is_named(engine: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    made = engines.build(load(TtsSettings, "parley-tts", ["--tts", engine, "--tts_api_key", "none"]))
+    with pytest.raises(StartupError, match=f"--tts {engine} needs the extra tts-{engine}: .*{module}"):
+        await made.load()
+    await made.aclose()
 
 
 async def test_a_model_that_does_not_tell_its_language_needs_to_be_told(tmp_path: Path) -> None:
