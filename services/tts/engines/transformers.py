@@ -15,6 +15,7 @@ from services.common.audio import Samples
 from services.common.audio_format import AudioFormat, Encoding
 from services.common.errors import InvalidArgumentError, StartupError, first_line
 from services.common.model_thread import ModelThread
+from services.tts import numbers
 from services.tts import text as texts
 from services.tts.domain import Segment, Voice
 from services.tts.engines.base import FIRST, LATER, Engine
@@ -91,6 +92,7 @@ class Speaker:
     def __init__(self, model: "VitsModel", tokenizer: "PreTrainedTokenizer", name: str, language_code: str) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._name, self._language_code = name, language_code
+        self._lacks_digits = "1" not in tokenizer.get_vocab()
 
     def voices(self, engine: str) -> list[Voice]:
         """A voice for each speaker that the model knows."""
@@ -107,6 +109,10 @@ class Speaker:
         """One piece without needless silence, by a speaker's number; empty where it has no sounds for the text."""
         import torch
 
+        if self._lacks_digits:
+            text = numbers.spell(text, self._language_code)
+            if any(character.isdigit() for character in text):
+                log.warning("numbers are left out: there are no words for them", extra={"voice": self._name})
         tokens = self._tokenizer(text, return_tensors="pt").to(self._model.device)
         if not tokens["input_ids"].numel():
             return np.zeros(0, np.float32)

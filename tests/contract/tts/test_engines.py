@@ -195,6 +195,10 @@ async def test_text_with_only_emoji_is_silence_that_says_so(loaded: Loaded) -> N
     assert completed.audio_s == 0
 
 
+async def test_a_number_is_spoken(loaded: Loaded) -> None:
+    assert len(await loaded.speak("42")) > 0
+
+
 async def test_a_script_without_sounds_is_refused_and_not_silent(loaded: Loaded) -> None:
     """espeak-ng and a hosted model read it."""
     if loaded.name in ("hibari", "transformers"):
