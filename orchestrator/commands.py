@@ -1,6 +1,6 @@
 """What the state machine of a session wants done: plain data that `live.py` carries out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.domain import SessionConfig
 
@@ -8,13 +8,14 @@ from orchestrator.domain import SessionConfig
 @dataclass(frozen=True)
 class TurnInput:
     """What a response answers: the user's words, or (None) what the conversation holds already, such as outputs of
-    functions (`continues`). `config` is in place of the session's.
+    functions (`continues`). `config` is in place of the session's, `item_id` names the words.
     """
 
     text: str | None
     language_code: str = ""
     continues: bool = False
     config: SessionConfig | None = None
+    item_id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class KeepWords:
     """The user's words are a part of the conversation, though nobody has asked for an answer yet."""
 
     text: str
+    item_id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,10 @@ def _response_done(event: domain.ResponseDone) -> pb.ResponseDone:
     )
 
 
+def _item_deleted(event: domain.ItemDeleted) -> pb.ConversationItemDeleted:
+    return pb.ConversationItemDeleted(item_id=event.item_id)
+
+
 def _error(event: domain.Failure) -> pb.ErrorEvent:
     error = event.error
     return pb.ErrorEvent(
@@ -212,6 +216,7 @@ _EVENTS: dict[type, tuple[str, Callable[[Any], Any]]] = {
     domain.AudioDelta: ("response_output_audio_delta", _audio_delta),
     domain.FunctionCall: ("response_function_call", _function_call),
     domain.ResponseDone: ("response_done", _response_done),
+    domain.ItemDeleted: ("conversation_item_deleted", _item_deleted),
     domain.Failure: ("error", _error),
 }
 """For each event, the field of the contract's oneof and what goes into it."""

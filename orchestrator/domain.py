@@ -178,6 +178,13 @@ class SessionUpdated:
 
 
 @dataclass(frozen=True)
+class ItemDeleted:
+    """The history has this item no more."""
+
+    item_id: str
+
+
+@dataclass(frozen=True)
 class Failure:
     """Something failed and the session goes on; `client_event_id` names the client event at fault, if one is, and
     `item_id` the utterance that will have no transcript, if that is what failed.
@@ -191,4 +198,4 @@ class Failure:
 ResponseEvent = ResponseCreated | TextDelta | AudioDelta | FunctionCall | ResponseDone
 TranscriptEvent = SpeechStarted | SpeechStopped | TranscriptUpdated | TranscriptCompleted
 ListeningEvent = TranscriptEvent | SpeechPaused | SpeechResumed
-ServerEvent = ResponseEvent | TranscriptEvent | SessionCreated | SessionUpdated | Failure
+ServerEvent = ResponseEvent | TranscriptEvent | SessionCreated | SessionUpdated | ItemDeleted | Failure

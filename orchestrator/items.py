@@ -1,4 +1,4 @@
-"""Messages on their way into a session's history, besides the turns themselves."""
+"""Messages on their way into a session's history and out of it, besides the turns themselves."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from parley.common.v1 import chat_pb2
 
-from orchestrator.domain import Failure
+from orchestrator.domain import Failure, ItemDeleted
 from orchestrator.outbox import Outbox
 from orchestrator.stages.failover import FailoverLanguageModel
 from services.common.errors import InvalidArgumentError, NotFoundError, ParleyError
@@ -16,14 +16,22 @@ log = logging.getLogger(__name__)
 
 class Items:
     """Adds messages one after another; one that is refused is told to the client, by the event that brought it.
+    Deletions take their place among them.
 
     Args:
         on_unanswered: called with the id of a function call whose output could not be added just now.
+        on_deleted: called with the name of what was deleted.
     """
 
-    def __init__(self, llm: FailoverLanguageModel, outbox: Outbox, on_unanswered: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        llm: FailoverLanguageModel,
+        outbox: Outbox,
+        on_unanswered: Callable[[str], None],
+        on_deleted: Callable[[str], None],
+    ) -> None:
         self.conversation_id = ""
-        self._llm, self._outbox, self._on_unanswered = llm, outbox, on_unanswered
+        self._llm, self._outbox, self._on_unanswered, self._on_deleted = llm, outbox, on_unanswered, on_deleted
         self._order = asyncio.Lock()
         self._early: dict[str, tuple[chat_pb2.Message, str]] = {}
 
@@ -41,6 +49,17 @@ class Items:
                 self._outbox.put(Failure(error, client_event_id))
                 if message.tool_call_id and not isinstance(error, NotFoundError | InvalidArgumentError):
                     self._on_unanswered(message.tool_call_id)
+
+    async def delete(self, item_id: str, client_event_id: str) -> None:
+        """Delete an item after what came before; the client is told of it."""
+        async with self._order:
+            try:
+                await self._llm.delete_item(self.conversation_id, item_id)
+            except ParleyError as error:
+                self._outbox.put(Failure(error, client_event_id))
+            else:
+                self._on_deleted(item_id)
+                self._outbox.put(ItemDeleted(item_id))
 
     async def added(self) -> None:
         """Wait until the messages given so far are in the history."""

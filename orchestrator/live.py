@@ -42,13 +42,14 @@ from orchestrator.items import Items
 from orchestrator.messages import late_output, no_output, user_message
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
+from orchestrator.output import item_id_of
 from orchestrator.session import Session, State
 from orchestrator.stages import Stages
 from orchestrator.stages.language_model import Prompt
 from orchestrator.tool_calls import Route
 from orchestrator.turn import Heard, Turn, TurnOptions
 from services.common import tracing
-from services.common.errors import InvalidArgumentError, OverloadedError, ParleyError
+from services.common.errors import FailedPreconditionError, InvalidArgumentError, OverloadedError, ParleyError
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,12 @@ class LiveSession:
         """Of the user's turn: from its beginning to the end of the answer."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefilling = False
-        self._items = Items(stages.llm, self.outbox, lambda call_id: self._state.calls.restored((call_id,)))
+        self._items = Items(
+            stages.llm,
+            self.outbox,
+            on_unanswered=lambda call_id: self._state.calls.restored((call_id,)),
+            on_deleted=self._state.calls.deleted,
+        )
         self._busy_until = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._active_at = clock.now()
@@ -188,8 +194,7 @@ class LiveSession:
         Raises:
             OverloadedError: where too many wait already.
         """
-        if len(self._tasks) + self._items.early >= MAX_ITEMS_WAITING:
-            raise OverloadedError("too many items wait to be added", retry_after_s=1.0)
+        self._check_waiting()
         self._active_at = clock.now()
         if message.role != chat_pb2.ROLE_TOOL:
             self._own(self._items.add(message, client_event_id))
@@ -202,6 +207,23 @@ class LiveSession:
         elif route is not Route.VOID:
             self._own(self._items.add(message, client_event_id))
         self._execute(commands)
+
+    def delete_item(self, item_id: str, client_event_id: str) -> None:
+        """Take an item out of the history, in the order of these calls and those of `create_item`.
+
+        Raises:
+            InvalidArgumentError: none is named.
+            FailedPreconditionError: it belongs to the response that is running.
+            OverloadedError: where too many wait already.
+        """
+        field = "conversation_item_delete.item_id"
+        if not item_id:
+            raise InvalidArgumentError("is required", field=field)
+        if self._turn is not None and self._turn.has(item_id):
+            raise FailedPreconditionError("belongs to the response that is running: cancel that first", field=field)
+        self._check_waiting()
+        self._active_at = clock.now()
+        self._own(self._items.delete(item_id, client_event_id))
 
     def truncate(self, item_id: str, played_s: float) -> None:
         """The client played only so much of an item's audio.
@@ -329,7 +351,7 @@ class LiveSession:
                 for call_id in command.call_ids:
                     self._own(self._items.add(no_output(call_id)))
             elif isinstance(command, KeepWords):
-                self._own(self._items.add(user_message(command.text)))
+                self._own(self._items.add(user_message(command.text, command.item_id)))
             elif self._turn is not None and self._turn.response_id == command.response_id:
                 self._steer(self._turn, command)
         if self._turn is None and self._state.state is State.LISTENING:
@@ -337,14 +359,14 @@ class LiveSession:
         self._set_alarm()
 
     def _start(self, command: StartResponse) -> None:
-        messages = () if command.input.text is None else (user_message(command.input.text),)
+        messages = () if command.input.text is None else (user_message(command.input.text, command.input.item_id),)
         trace = self._new_trace(tracing.new_trace(), clock.now()) if command.input.continues else self._trace
         self._turn = Turn(
             self._stages,
             command.input.config or self._config,
             self.outbox,
             command.response_id,
-            Prompt(messages, self.conversation_id, command.input.language_code),
+            Prompt(messages, self.conversation_id, command.input.language_code, item_id_of(command.response_id)),
             self._options.turn,
             self._metrics,
             on_audio=lambda: self._state.audio_started(command.response_id),
@@ -430,6 +452,10 @@ class LiveSession:
             self._turn.output.audio_left(event)
             if self._config.turn_detection.echo_guard:
                 self._echo.spoken(self._turn.output.playback.lately(event.offset_s), clock.now())
+
+    def _check_waiting(self) -> None:
+        if len(self._tasks) + self._items.early >= MAX_ITEMS_WAITING:
+            raise OverloadedError("too many items wait to be added", retry_after_s=1.0)
 
     def _own(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.add(task := asyncio.create_task(work))

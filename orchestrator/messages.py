@@ -13,9 +13,9 @@ def late_output(output: chat_pb2.Message) -> chat_pb2.Message:
     """The output of such a call, once it is there."""
     text = "".join(part.text for part in output.content)
     news = chat_pb2.ContentPart(text=f"The result of the function call {output.tool_call_id} is there now: {text}")
-    return chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content=[news])
+    return chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content=[news], item_id=output.tool_call_id)
 
 
-def user_message(text: str) -> chat_pb2.Message:
+def user_message(text: str, item_id: str = "") -> chat_pb2.Message:
     """The user's words as a message."""
-    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)])
+    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)], item_id=item_id)

@@ -35,6 +35,11 @@ class OutputOptions:
     spoken: bool = True
 
 
+def item_id_of(response_id: str) -> str:
+    """The item that is what a response says."""
+    return f"{response_id}_item"
+
+
 class Output:
     """Text, audio and function calls of one response on their way to the outbox.
 
@@ -54,7 +59,7 @@ class Output:
         busy_until: float = 0.0,
     ) -> None:
         self.response_id = response_id
-        self.item_id = f"{response_id}_item"
+        self.item_id = item_id_of(response_id)
         self.playback = Playback(options.audio_format, paced=options.paced, starts_at=busy_until)
         self._outbox, self._options = outbox, options
         self._on_first_audio, self._on_call = on_first_audio, on_call

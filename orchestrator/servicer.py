@@ -122,6 +122,8 @@ async def _handle(request: pb.ConverseRequest, session: LiveSession) -> None:
     elif kind == "conversation_item_truncate":
         truncate = request.conversation_item_truncate
         session.truncate(truncate.item_id, seconds(truncate.audio_end))
+    elif kind == "conversation_item_delete":
+        session.delete_item(request.conversation_item_delete.item_id, request.event_id)
     elif kind == "session_update":
         update = request.session_update.session
         if update.conversation_id not in ("", session.conversation_id):

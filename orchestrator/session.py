@@ -180,7 +180,7 @@ class Session:
             return commands
         if self._queue or self.calls.pending or voice.guesses >= MAX_SPECULATIONS:
             return commands
-        self._guess = TurnInput(text, language_code)
+        self._guess = TurnInput(text, language_code, item_id=utterance)
         return commands if self._response is not None else self._speculate(voice)
 
     def transcript_completed(
@@ -209,9 +209,9 @@ class Session:
         else:
             commands = []
         if answer:
-            return [*commands, *self._start(TurnInput(text, language_code), now)]
+            return [*commands, *self._start(TurnInput(text, language_code, item_id=utterance), now)]
         if text.strip() and not self._abandoned:
-            commands = [*commands, KeepWords(text)]
+            commands = [*commands, KeepWords(text, utterance)]
         if asked is not None:
             commands = [*commands, *self._start(replace(asked, language_code=language_code), now)]
         return commands

@@ -61,6 +61,13 @@ class ToolCalls:
             return Route.NOW
         return Route.UNKNOWN
 
+    def deleted(self, call_id: str) -> None:
+        """The history has a call no more; its output is not waited for, and goes nowhere."""
+        if call_id in self._pending or call_id in self._late:
+            self._pending.pop(call_id, None)
+            self._late.discard(call_id)
+            self._void.append(call_id)
+
     def restored(self, call_ids: tuple[str, ...]) -> None:
         """Calls that an earlier session has left pending."""
         self._pending.update(dict.fromkeys(call_ids))

@@ -106,12 +106,19 @@ class Turn:
         self._held_id = ""
         self._completed: GenerationCompleted | None = None
         self._work: asyncio.Task[None] | None = None
-        self._cancelled = self._discarded = False
+        self._cancelled = self._discarded = self._told = False
 
     @property
     def item_id(self) -> str:
         """The id of the item that is spoken."""
         return self.output.item_id
+
+    def has(self, item_id: str) -> bool:
+        """Whether this is its answer, one of its calls, or what it answers; nothing is, once the client knows its end."""
+        if self._told:
+            return False
+        asked = (message.item_id for message in self._prompt.messages)
+        return item_id in (self.item_id, *self.calls, *asked)
 
     async def run(self) -> None:
         """Make the response and settle it. What fails is told to the client, not raised."""
@@ -261,6 +268,7 @@ class Turn:
         usage = self._completed.usage if self._completed else None
         extra = {"response_id": self.response_id, "status": status.value, "error": error}
         log.info("response done", extra=extra)
+        self._told = True
         self._outbox.put(ResponseDone(self.response_id, status, transcript, timings, usage))
 
     async def _vanish(self) -> None:

@@ -55,7 +55,7 @@ class RealtimeClient:
                 item = self._told.items.known(event.item_id)
                 return self._told.write({"type": "conversation.item.retrieved", "item": item})
             case events.ItemDelete():
-                raise BadEventError("items cannot be taken out of a conversation here", field="type")
+                self._session.delete_item(self._told.items.name(event.item_id), event.event_id or "")
             case events.ResponseCreate():
                 wanted = event.response
                 config = None if wanted is None else response_config(wanted, self._told.session)
@@ -85,9 +85,10 @@ class RealtimeClient:
         item = event.item
         if item.id is not None and items.get(item.id) is not None:
             raise BadEventError("there is an item with this id already", field="item.id")
-        self._session.create_item(message(item), event.event_id or "")
+        item_id = item.id or new_id("item")
+        self._session.create_item(message(item, item_id), event.event_id or "")
         fields = item.model_dump(mode="json", exclude_none=True, exclude={"id", "object", "status", "type"})
-        told = item_json(item.type, item.id or new_id("item"), "completed", **fields)
+        told = item_json(item.type, item_id, "completed", **fields)
         previous = items.add(told)
         place = {"item": told, "previous_item_id": previous}
         return self._told.write(

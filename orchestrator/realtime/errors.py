@@ -25,6 +25,7 @@ _PARAMETERS = {
     "session.conversation_id": "conversation_id",
     "response_cancel.response_id": "response_id",
     "conversation_item_truncate.item_id": "item_id",
+    "conversation_item_delete.item_id": "item_id",
     "response_create": "type",
     "messages[0].tool_call_id": "item.call_id",
     "history[0]": "item",

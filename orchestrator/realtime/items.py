@@ -109,21 +109,21 @@ MessageItem = Annotated[UserItem | SystemItem | AssistantItem, Field(discriminat
 Item = Annotated[MessageItem | FunctionCallItem | FunctionCallOutputItem, Field(discriminator="type")]
 
 
-def message(item: Item) -> chat_pb2.Message:
-    """The message that enters the history.
+def message(item: Item, item_id: str) -> chat_pb2.Message:
+    """The message that enters the history under this name.
 
     Raises:
         BadEventError: naming the field.
     """
     if isinstance(item, FunctionCallOutputItem):
         output = chat_pb2.ContentPart(text=item.output)
-        return chat_pb2.Message(role=chat_pb2.ROLE_TOOL, content=[output], tool_call_id=item.call_id)
+        return chat_pb2.Message(role=chat_pb2.ROLE_TOOL, content=[output], tool_call_id=item.call_id, item_id=item_id)
     if isinstance(item, FunctionCallItem):
         call = chat_pb2.ToolCall(id=item.call_id, name=item.name, arguments_json=item.arguments)
-        return chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, tool_calls=[call])
+        return chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, tool_calls=[call], item_id=item_id)
     roles = {"user": chat_pb2.ROLE_USER, "system": chat_pb2.ROLE_SYSTEM, "assistant": chat_pb2.ROLE_ASSISTANT}
     content = [_part(part, number) for number, part in enumerate(item.content)]
-    return chat_pb2.Message(role=roles[item.role], content=content)
+    return chat_pb2.Message(role=roles[item.role], content=content, item_id=item_id)
 
 
 def _part(part: InputText | InputImage | InputAudio | OutputText | OutputAudio, number: int) -> chat_pb2.ContentPart:
@@ -170,19 +170,38 @@ class Items:
 
     def __init__(self) -> None:
         self._items: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._pieces: dict[str, str] = {}
 
     @property
     def last_id(self) -> str | None:
         """The id of the item that was added last."""
         return next(reversed(self._items), None)
 
-    def add(self, item: dict[str, Any]) -> str | None:
-        """Add an item at the end; returns the id of the one before it."""
+    def add(self, item: dict[str, Any], piece_of: str = "") -> str | None:
+        """Add an item at the end, perhaps a further piece of another one; returns the id of the one before it."""
         previous = self.last_id
+        if piece_of:
+            self._pieces[item["id"]] = piece_of
         self._items[item["id"]] = item
         if len(self._items) > KEPT_ITEMS:
-            self._items.popitem(last=False)
+            forgotten, _ = self._items.popitem(last=False)
+            self._pieces.pop(forgotten, None)
         return previous
+
+    def name(self, item_id: str) -> str:
+        """What the session calls an item: a function's call and its output are one to it, by the id of the call, and so
+        are the pieces of a response's speech.
+        """
+        item = self._items.get(item_id, {})
+        return str(item.get("call_id") or self._pieces.get(item_id, item_id))
+
+    def take(self, name: str) -> list[str]:
+        """Forget the items that the session calls so; returns their ids."""
+        taken = [item_id for item_id in self._items if self.name(item_id) == name]
+        for item_id in taken:
+            del self._items[item_id]
+            self._pieces.pop(item_id, None)
+        return taken
 
     def get(self, item_id: str) -> dict[str, Any] | None:
         """The item with this id; None where it is not known."""

@@ -181,7 +181,7 @@ class ResponseEvents:
         message = _Message(item, index, response.audio_format is not None, offset_s)
         response.messages.append(message)
         response.output.append(item)
-        previous = self._items.add(item)
+        previous = self._items.add(item, response.item_id if number else "")
         begun = {**item, "content": []}
         place = {"response_id": response.id, "output_index": index}
         return [

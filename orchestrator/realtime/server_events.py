@@ -8,6 +8,7 @@ from orchestrator.domain import (
     AudioDelta,
     Failure,
     FunctionCall,
+    ItemDeleted,
     ResponseCreated,
     ResponseDone,
     ServerEvent,
@@ -90,6 +91,9 @@ class ServerEvents:
                 ]
             case SessionUpdated():
                 return [{"type": "session.updated", "session": session_json(self.session, self._session_id)}]
+            case ItemDeleted():
+                deleted = self.items.take(event.item_id) or [event.item_id]
+                return [{"type": "conversation.item.deleted", "item_id": item_id} for item_id in deleted]
             case Failure():
                 return self._failed(event)
 

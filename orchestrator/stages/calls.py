@@ -39,6 +39,7 @@ _FIELDS: Mapping[str, str] = {
     "tool_choice": "session.tool_choice",
     "conversation_id": "session.conversation_id",
     "messages": "history",
+    "item_ids[0]": "conversation_item_delete.item_id",
 }
 """Request fields of the services, and where a client of the orchestrator set them."""
 

@@ -23,6 +23,7 @@ from orchestrator.stages.language_model import GenerationEvent, GenerationStarte
 from services.common.errors import (
     ConversationNotFoundError,
     InvalidArgumentError,
+    NotFoundError,
     OverloadedError,
     ParleyError,
     UnavailableError,
@@ -48,6 +49,8 @@ class _Service:
     has: int | None = None
     avoid_until: float = 0.0
     prefills: bool = True
+    deleted: list[str] = field(default_factory=list)
+    """Items that it may still have, deleted while another service was asked."""
 
 
 @dataclass
@@ -56,6 +59,7 @@ class _Answer:
 
     service: _Service
     asked: tuple[chat_pb2.Message, ...]
+    item_id: str
     text: list[str] = field(default_factory=list)
     calls: list[chat_pb2.ToolCall] = field(default_factory=list)
 
@@ -124,6 +128,23 @@ class FailoverLanguageModel:
         self._remember((message,))
         service.has = self._total
 
+    async def delete_item(self, conversation_id: str, item_id: str) -> None:
+        """Take an item out of the history, here and at every service that has it; one that is not asked now forgets it
+        before its next turn.
+
+        Raises:
+            NotFoundError: there is no such item.
+        """
+
+        async def delete(service: _Service) -> None:
+            await self._in_place(service, lambda: service.model.delete_item(conversation_id, item_id))
+
+        service, _ = await self._anywhere(delete)
+        for other in self._services:
+            if other is not service:
+                other.deleted.append(item_id)
+        self._forget(item_id)
+
     async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
         """Make the service that will answer ready for the next turn; returns the tokens that it need not read then."""
         service = self._in_order()[0]
@@ -147,7 +168,7 @@ class FailoverLanguageModel:
             return await self._begin(service, config, prompt, None)
 
         service, (begun, events) = await self._anywhere(begin, begin_at_last)
-        answer = _Answer(service, prompt.messages)
+        answer = _Answer(service, prompt.messages, prompt.item_id)
         async with contextlib.aclosing(events):
             for event in begun:
                 yield self._seen(event, answer)
@@ -165,7 +186,8 @@ class FailoverLanguageModel:
         calls = answer.calls if heard_text is None else []  # an answer that was cut has called nothing
         if said or calls:
             content = [chat_pb2.ContentPart(text=said)] if said else []
-            self._remember((chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, content=content, tool_calls=calls),))
+            role, item_id = chat_pb2.ROLE_ASSISTANT, answer.item_id if said else ""
+            self._remember((chat_pb2.Message(role=role, content=content, tool_calls=calls, item_id=item_id),))
         try:
             await answer.service.model.commit_response(conversation_id, response_id, heard_text)
         except (*_ELSEWHERE, ConversationNotFoundError) as error:
@@ -194,6 +216,15 @@ class FailoverLanguageModel:
             over += 1  # a tool call and its output go together
         del self._history[:over]
         self._forgotten += over
+
+    def _forget(self, item_id: str) -> None:
+        """Delete an item from what is kept, as the services do."""
+        left = without(self._history, item_id)
+        for service in self._services:
+            if service.has is not None:
+                seen = max(0, service.has - self._forgotten)
+                service.has -= sum(message is None for message in left[:seen])
+        self._history = [message for message in left if message is not None]
 
     def _in_order(self) -> list[_Service]:
         """The services to try: those that failed of late come last."""
@@ -246,6 +277,7 @@ class FailoverLanguageModel:
 
     async def _in_place(self, service: _Service, act: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Do this where the service has the whole history; once more where it turns out to have forgotten it."""
+        await self._catch_up(service)
         if service.has != self._total:
             await self._place(service)
         try:
@@ -253,6 +285,13 @@ class FailoverLanguageModel:
         except ConversationNotFoundError:
             await self._place(service, forgotten=True)
             return await act()
+
+    async def _catch_up(self, service: _Service) -> None:
+        """Delete what was deleted elsewhere."""
+        while service.deleted:
+            with contextlib.suppress(NotFoundError):  # it never had it, or shares its store with the other
+                await service.model.delete_item(self._conversation_id, service.deleted[0])
+            del service.deleted[0]
 
     async def _place(self, service: _Service, *, forgotten: bool = False) -> None:
         """Give the service what it lacks of the history."""
@@ -270,6 +309,32 @@ class FailoverLanguageModel:
         if lacks:
             await service.model.append_messages(conversation_id, lacks)
         service.has = self._total
+
+
+def without(messages: Sequence[chat_pb2.Message], item_id: str) -> list[chat_pb2.Message | None]:
+    """What is left of each message once an item is deleted, as the services do it; None where nothing is."""
+    calls = {item_id}
+    for message in messages:
+        if message.item_id == item_id and message.tool_call_id:
+            calls.add(message.tool_call_id)
+        elif message.item_id == item_id and not message.content:
+            calls.update(call.id for call in message.tool_calls)
+    return [_without(message, item_id, calls) for message in messages]
+
+
+def _without(message: chat_pb2.Message, item_id: str, calls: set[str]) -> chat_pb2.Message | None:
+    if message.tool_call_id in calls:
+        return None
+    content = [] if message.item_id == item_id else message.content
+    left = [call for call in message.tool_calls if call.id not in calls]
+    if not content and not left:
+        return None
+    changed = chat_pb2.Message()
+    changed.CopyFrom(message)
+    del changed.content[:], changed.tool_calls[:]
+    changed.content.extend(content)
+    changed.tool_calls.extend(left)
+    return changed
 
 
 def lacking(theirs: Sequence[chat_pb2.Message], ours: Sequence[chat_pb2.Message]) -> tuple[chat_pb2.Message, ...]:

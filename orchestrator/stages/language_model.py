@@ -18,11 +18,12 @@ _CUT_SHORT = (chat_pb2.FINISH_REASON_LENGTH, chat_pb2.FINISH_REASON_CONTENT_FILT
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked: new messages of a conversation, or (without one) the whole context."""
+    """What is asked: new messages of a conversation, or (without one) the whole context. `item_id` is of the answer."""
 
     messages: tuple[chat_pb2.Message, ...]
     conversation_id: str = ""
     language_code: str = ""
+    item_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class LanguageModel:
             language_code=prompt.language_code,
             commit_policy=held if prompt.conversation_id else llm_service_pb2.COMMIT_POLICY_UNSPECIFIED,
             enable_speech_segments=not config.text_only,
+            answer_item_id=prompt.item_id,
         )
         call = self._stub.Generate(request, timeout=self._timeout_s, metadata=id_metadata())
         async for response in responses(call, NAME):
@@ -131,6 +133,16 @@ class LanguageModel:
         request = conversation_service_pb2.AppendMessagesRequest(conversation_id=conversation_id, messages=messages)
         with explained(NAME):
             await self._conversations.AppendMessages(request, metadata=id_metadata())
+
+    async def delete_item(self, conversation_id: str, item_id: str) -> None:
+        """Take an item out of the history: the words of a message, or a function call and its output.
+
+        Raises:
+            NotFoundError: there is no such item.
+        """
+        request = conversation_service_pb2.DeleteMessagesRequest(conversation_id=conversation_id, item_ids=[item_id])
+        with explained(NAME):
+            await self._conversations.DeleteMessages(request, metadata=id_metadata())
 
     async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:
         """Settle a held response: what the user heard of it, or None for all of it."""

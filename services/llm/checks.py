@@ -14,6 +14,7 @@ MAX_MESSAGES = 1000
 MAX_STOPS = 16
 MAX_STOP_CHARS = 256
 MAX_CHAT_SIZE = 10_000
+MAX_ITEM_ID_CHARS = 512
 _ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _TOOL_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
@@ -35,6 +36,7 @@ def check_turn(request: TurnRequest, capabilities: Capabilities, max_chars: int)
     check_sampling(request.sampling)
     check_tools(request.tools or (), capabilities, "tools.tools")
     check_tool_choice(request.tool_choice, request.tools)
+    _check_item_id(request.answer_item_id, "answer_item_id")
     if request.language_code and not is_language_tag(request.language_code):
         raise InvalidArgumentError("is no BCP-47 language tag", field="language_code")
     if request.segment_sentences is not None and not 1 <= request.segment_sentences <= 100:
@@ -55,6 +57,7 @@ def check_messages(messages: Sequence[Message], capabilities: Capabilities, fiel
 
 def _check_message(message: Message, capabilities: Capabilities, path: str) -> None:
     role = message.role
+    _check_item_id(message.item_id, f"{path}.item_id")
     if message.tool_calls and role is not Role.ASSISTANT:
         raise InvalidArgumentError("belongs to ROLE_ASSISTANT alone", field=f"{path}.tool_calls")
     if bool(message.tool_call_id) is not (role is Role.TOOL):
@@ -172,6 +175,26 @@ def check_id(conversation_id: str) -> None:
         raise InvalidArgumentError(
             "must be 1 to 128 letters, digits, dots, dashes, colons or _", field="conversation_id"
         )
+
+
+def check_item_ids(item_ids: Sequence[str]) -> None:
+    """Check the names of what is to be deleted.
+
+    Raises:
+        InvalidArgumentError: naming the field.
+    """
+    if not item_ids:
+        raise InvalidArgumentError("is required", field="item_ids")
+    if len(item_ids) > MAX_MESSAGES:
+        raise InvalidArgumentError(f"{len(item_ids)} are more than {MAX_MESSAGES}", field="item_ids")
+    for index, item_id in enumerate(item_ids):
+        if not item_id:
+            raise InvalidArgumentError("is empty", field=f"item_ids[{index}]")
+
+
+def _check_item_id(item_id: str, field: str) -> None:
+    if len(item_id) > MAX_ITEM_ID_CHARS:
+        raise InvalidArgumentError(f"{len(item_id)} characters are more than {MAX_ITEM_ID_CHARS}", field=field)
 
 
 def _is_json_object(text: str) -> bool:

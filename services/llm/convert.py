@@ -85,6 +85,7 @@ def turn_request(request: llm_service_pb2.GenerateRequest) -> TurnRequest:
         request.enable_speech_segments,
         request.segment_sentences if request.HasField("segment_sentences") else None,
         _options(request.backend_options),
+        request.answer_item_id,
     )
 
 
@@ -148,6 +149,7 @@ def message_message(message: Message) -> chat_pb2.Message:
         content=[_part_message(part) for part in message.content],
         tool_calls=[_call_message(call) for call in message.tool_calls],
         tool_call_id=message.tool_call_id,
+        item_id=message.item_id,
     )
 
 
@@ -197,6 +199,7 @@ def _message(message: chat_pb2.Message, path: str) -> Message:
         tuple(_part(part, f"{path}.content[{number}]") for number, part in enumerate(message.content)),
         tuple(ToolCall(call.id, call.name, call.arguments_json) for call in message.tool_calls),
         message.tool_call_id,
+        item_id=message.item_id,
     )
 
 

@@ -51,13 +51,14 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Message:
-    """One entry of a conversation; `id` is set once it is stored."""
+    """One entry of a conversation; `id` is set once it is stored, `item_id` is what its sender calls it."""
 
     role: Role
     content: tuple[ContentPart, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     id: str = ""
+    item_id: str = ""
 
     @property
     def text(self) -> str:
@@ -138,6 +139,7 @@ class TurnRequest:
     speech_segments: bool = False
     segment_sentences: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    answer_item_id: str = ""
 
 
 class FinishReason(Enum):

@@ -108,6 +108,14 @@ class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServ
             messages=[convert.message_message(message) for message in stored]
         )
 
+    async def DeleteMessages(
+        self, request: conversation_service_pb2.DeleteMessagesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> conversation_service_pb2.DeleteMessagesResponse:
+        """Take messages out of a history."""
+        checks.check_item_ids(request.item_ids)
+        await self._conversations.delete_messages(request.conversation_id, tuple(request.item_ids))
+        return conversation_service_pb2.DeleteMessagesResponse()
+
     async def CommitResponse(
         self, request: conversation_service_pb2.CommitResponseRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> conversation_service_pb2.CommitResponseResponse:

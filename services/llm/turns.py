@@ -188,7 +188,9 @@ class Turns:
             check_answerable(asked.messages)
             yield None, asked.messages, None
             return
-        turn = self._conversations.turn(asked.conversation_id, asked.messages, response_id, held=asked.held)
+        turn = self._conversations.turn(
+            asked.conversation_id, asked.messages, response_id, held=asked.held, item_id=asked.answer_item_id
+        )
         async with turn as running:
             yield running.conversation, running.conversation.messages + running.asked, running
 

@@ -43,6 +43,7 @@ class ScriptedLlm:
     pending: frozenset[str] = frozenset()
     """Calls that the history keeps of a response that was cut."""
     items: list[chat_pb2.Message] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
     closed: int = 0
 
     async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
@@ -68,6 +69,9 @@ class ScriptedLlm:
 
     async def append_message(self, conversation_id: str, message: chat_pb2.Message) -> None:
         self.items.append(message)
+
+    async def delete_item(self, conversation_id: str, item_id: str) -> None:
+        self.deleted.append(item_id)
 
     async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:
         self.commits.append((conversation_id, response_id, heard_text))

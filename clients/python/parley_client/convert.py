@@ -80,5 +80,6 @@ _EVENTS: dict[str, Any] = {
     "response_output_audio_delta": lambda e: events.AudioDelta(e.response_id, e.audio, _offset(e), e.item_id),
     "response_function_call": _called,
     "response_done": _ended,
+    "conversation_item_deleted": lambda e: events.ItemDeleted(e.item_id),
     "error": _failed,
 }

@@ -115,6 +115,13 @@ class ResponseEnded:
 
 
 @dataclass(frozen=True)
+class ItemDeleted:
+    """An item has left the conversation."""
+
+    item_id: str
+
+
+@dataclass(frozen=True)
 class TurnFailed:
     """A turn failed, the session goes on; the message names the service at fault.
 
@@ -147,6 +154,7 @@ Event: TypeAlias = (
     | AudioDelta
     | FunctionCall
     | ResponseEnded
+    | ItemDeleted
     | TurnFailed
     | Reconnected
 )

@@ -135,6 +135,12 @@ class Session:
         """Add a message to the conversation: text, an image, or a function's output that the session does not give."""
         return await self._send(conversation_item_create=pb.ConversationItemCreate(item=message))
 
+    async def delete(self, item_id: str) -> bool:
+        """Take an item out of the conversation: an utterance, an answer, a message added with this `item_id`, or a
+        function call (by its id) with its output. `ItemDeleted` tells when it is gone.
+        """
+        return await self._send(conversation_item_delete=pb.ConversationItemDelete(item_id=item_id))
+
     async def update(self, config: pb.SessionConfig) -> bool:
         """Change what the fields say that are set."""
         self._remember(config)

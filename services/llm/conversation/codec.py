@@ -8,7 +8,9 @@ from services.common.errors import FailedPreconditionError
 from services.llm.conversation.conversation import Conversation
 
 FORMAT = 1
-"""Counted up when an older server could no longer read what a newer one writes, or would lose some of it."""
+"""Counted up when an older server could no longer read what a newer one writes, or would lose some of it.
+
+Names of items are the exception: a server that does not know them keeps the messages, which can't be deleted then."""
 
 
 @dataclass(frozen=True)

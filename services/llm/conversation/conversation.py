@@ -1,5 +1,6 @@
 """A conversation and how it changes. Pure: a change returns a new conversation, or raises where it is not allowed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -45,6 +46,7 @@ class HeldTurn:
         answer: what was generated, as far as it went.
         expires_at: seconds on the store's clock.
         ended: whether nothing will be generated any more.
+        item_id: of the answer.
     """
 
     response_id: str
@@ -53,6 +55,7 @@ class HeldTurn:
     answer: tuple[Message, ...]
     expires_at: float
     ended: bool = True
+    item_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,40 @@ class Conversation:
         turn = self._held(response_id, Outcome.DISCARDED)
         return self if turn is None else self._settle(response_id, Outcome.DISCARDED)
 
+    def check_items(self, item_ids: Sequence[str]) -> None:
+        """Check that there are items of these names (see `delete`).
+
+        Raises:
+            NotFoundError: naming the first that there is not.
+        """
+        messages = (*self.unsummarized, *self.messages)
+        known = {message.item_id for message in messages if message.content or message.tool_calls}
+        known.update(call.id for message in messages for call in message.tool_calls)
+        for index, item_id in enumerate(item_ids):
+            if item_id not in known:
+                raise NotFoundError("no such item", field=f"item_ids[{index}]")
+
+    def delete(self, item_ids: frozenset[str]) -> "Conversation":
+        """Without the items of these names; those that are not known are gone already.
+
+        A message loses its words, and stays as long as it has calls of tools: each of these is an item, which goes
+        together with its output. A message of calls alone is the item of all of them.
+        """
+        every = (*self.unsummarized, *self.messages)
+        calls = item_ids | {m.tool_call_id for m in every if m.role is Role.TOOL and m.item_id in item_ids}
+        calls |= {c.id for m in every if m.item_id in item_ids and not m.content for c in m.tool_calls}
+        messages = _deleted(self.messages, item_ids, calls)
+        unsummarized = _deleted(self.unsummarized, item_ids, calls)
+        if (messages, unsummarized) == (self.messages, self.unsummarized):
+            return self
+        stay = {message.id for message in messages}
+        before, last = {"": ""}, ""
+        for message in self.messages:  # a held turn follows what is left of what it followed
+            before[message.id] = message.id if message.id in stay else last
+            last = before[message.id]
+        held = tuple(replace(turn, after_id=before.get(turn.after_id, turn.after_id)) for turn in self.held)
+        return replace(self, messages=messages, unsummarized=unsummarized, held=held)
+
     def let_go(self, ids: frozenset[str]) -> "Conversation":
         """Without the messages that have these ids: they leave the window before it is full."""
         if not any(message.id in ids for message in self.messages):
@@ -246,6 +283,22 @@ def new_messages(history: tuple[Message, ...], added: tuple[Message, ...], field
     return tuple(new)
 
 
+def _deleted(messages: tuple[Message, ...], item_ids: frozenset[str], calls: frozenset[str]) -> tuple[Message, ...]:
+    left: list[Message] = []
+    for message in messages:
+        if message.role is Role.TOOL and message.tool_call_id in calls:
+            continue
+        if message.item_id in item_ids or any(call.id in calls for call in message.tool_calls):
+            content = () if message.item_id in item_ids else message.content
+            message = replace(
+                message, content=content, tool_calls=tuple(call for call in message.tool_calls if call.id not in calls)
+            )
+            if not message.content and not message.tool_calls:
+                continue
+        left.append(message)
+    return tuple(left)
+
+
 def _heard_answer(turn: HeldTurn, heard: str) -> tuple[Message, ...]:
     """The part of an answer that was heard; calls of tools stay only where all of it was.
 
@@ -258,8 +311,10 @@ def _heard_answer(turn: HeldTurn, heard: str) -> tuple[Message, ...]:
     if not heard.strip():
         return ()
     if not answer:
-        return (Message(Role.ASSISTANT, (TextPart(heard),), id=f"msg_{turn.response_id.removeprefix('resp_')}"),)
-    return (replace(answer[0], content=(TextPart(cut_to_heard(text, heard)),), tool_calls=()),)
+        ident = f"msg_{turn.response_id.removeprefix('resp_')}"
+        return (Message(Role.ASSISTANT, (TextPart(heard),), id=ident, item_id=turn.item_id),)
+    content = (TextPart(cut_to_heard(text, heard)),)
+    return (replace(answer[0], content=content, tool_calls=(), item_id=turn.item_id),)
 
 
 def _without_images(message: Message) -> Message:

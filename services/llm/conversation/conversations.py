@@ -53,6 +53,7 @@ class RunningTurn:
         claim: what keeps other servers from running another turn meanwhile.
         held: whether the turn waits for `commit_response` after its end.
         answer: what was generated so far.
+        item_id: of the answer.
         no_room: ids of the messages of the history that the model had no room for; they leave it with this turn.
     """
 
@@ -62,6 +63,7 @@ class RunningTurn:
     asked: tuple[Message, ...]
     claim: TurnClaim
     held: bool
+    item_id: str = ""
     answer: Callable[[], tuple[Message, ...]] = tuple
     begun: bool = False
     completed: bool = False
@@ -165,6 +167,16 @@ class Conversations:
                 raise
         return tuple(_stored(conversation, message) for message in messages)
 
+    async def delete_messages(self, conversation_id: str, item_ids: tuple[str, ...]) -> None:
+        """Take items out of the history: messages by their `item_id`, calls of tools (with their outputs) by their id.
+
+        Raises:
+            NotFoundError: one of them is unknown.
+        """
+        known = await self.get(conversation_id)
+        known.check_items(item_ids)
+        await self._change(conversation_id, lambda known: known.delete(frozenset(item_ids)), known)
+
     async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:
         """Put a held response into the history, cut to what was heard (None: all of it, once it has ended).
 
@@ -205,7 +217,7 @@ class Conversations:
 
     @contextlib.asynccontextmanager
     async def turn(
-        self, conversation_id: str, messages: tuple[Message, ...], response_id: str, *, held: bool
+        self, conversation_id: str, messages: tuple[Message, ...], response_id: str, *, held: bool, item_id: str = ""
     ) -> AsyncIterator[RunningTurn]:
         """One turn: waits for those before it, and leaves no trace unless `complete` is called inside.
 
@@ -225,7 +237,7 @@ class Conversations:
             if size_bytes(asked) > conversation.max_bytes:
                 limit = f"hold more than the {conversation.max_bytes} bytes that a conversation may have"
                 raise InvalidArgumentError(limit, field="messages")
-            turn = RunningTurn(response_id, conversation, conversation, asked, claim, held)
+            turn = RunningTurn(response_id, conversation, conversation, asked, claim, held, item_id)
             self._running[response_id] = turn
             try:
                 yield turn
@@ -255,7 +267,7 @@ class Conversations:
         if turn.held:
             await self._keep(turn, ended=True)
         else:
-            answer = _with_ids(turn.answer())
+            answer = _answer(turn)
             await self._end(turn, lambda known: known.complete(turn.response_id, turn.asked, answer))
         turn.completed = True
 
@@ -304,9 +316,10 @@ class Conversations:
             turn.response_id,
             history[-1].id if history else "",
             turn.asked,
-            _with_ids(turn.answer()),
+            _answer(turn),
             self._store.now() + self._held_ttl_s,
             ended,
+            turn.item_id,
         )
 
     async def _end(self, turn: RunningTurn, change: Change) -> None:
@@ -380,6 +393,13 @@ def check_answerable(messages: tuple[Message, ...]) -> None:
         raise ToolOutputPendingError(calls, field="messages")
     if messages and messages[-1].role is Role.ASSISTANT:
         raise InvalidArgumentError("is required: the last message is the model's own", field="messages")
+
+
+def _answer(turn: RunningTurn) -> tuple[Message, ...]:
+    """What was generated; its words are the item that the turn's asker has named, its calls are items of their own."""
+    return _with_ids(
+        tuple(replace(message, item_id=turn.item_id) if message.content else message for message in turn.answer())
+    )
 
 
 def _with_ids(messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import pytest
 import pytest_asyncio
 
-from services.common.errors import ConversationBusyError, OverloadedError
+from services.common.errors import ConversationBusyError, NotFoundError, OverloadedError
 from services.llm.conversation.conversation import Conversation, ConversationConfig, HeldTurn, Outcome
+from services.llm.conversation.conversations import Conversations
 from services.llm.conversation.memory import MemoryStore
 from services.llm.conversation.redis_store import RedisStore
 from services.llm.conversation.store import COMPACTION, TURN, ConversationStore
@@ -87,12 +88,12 @@ FULL = Conversation(
     ConversationConfig("Be brief", (Tool("weather", "of a city", "{}"),), 4, True),
     4,
     (
-        Message(Role.SYSTEM, (TextPart("हिन्दी\u0000\n"),), id="m1"),
+        Message(Role.SYSTEM, (TextPart("हिन्दी\u0000\n"),), id="m1", item_id="i1"),
         Message(Role.USER, (TextPart("look"), ImagePart(bytes(range(256)), media_type="image/png")), id="m2"),
         Message(Role.ASSISTANT, (), (ToolCall("c1", "weather", '{"city": "Oslo"}'),), id="m3"),
         Message(Role.TOOL, (TextPart(""),), tool_call_id="c1", id="m4"),
     ),
-    (HeldTurn("r1", "m4", (user("and?"),), (Message(Role.ASSISTANT, (TextPart("well"),)),), 12.5, False),),
+    (HeldTurn("r1", "m4", (user("and?"),), (Message(Role.ASSISTANT, (TextPart("well"),)),), 12.5, False, "i5"),),
     (("r0", Outcome.COMMITTED), ("r00", Outcome.DISCARDED)),
     1234.5,
     compact=True,
@@ -232,3 +233,19 @@ async def test_all_who_share_a_store_agree_on_the_time(kept: Kept) -> None:
     before = kept.store.now()
     await kept.pass_time(10.0)
     assert kept.store.now() > before
+
+
+async def test_edge_27_servers_that_delete_and_append_at_once_lose_nothing_else(kept: Kept) -> None:
+    here, there = (Conversations(store, chat_size=30, held_ttl_s=50.0) for store in (kept.store, kept.elsewhere))
+    named = tuple(replace(user(str(n)), item_id=f"i{n}") for n in range(6))
+    await here.create(ConversationConfig(), named, "a")
+    deleting = (server.delete_messages("a", (f"i{n}",)) for n, server in enumerate([here, there] * 2))
+    appending = (server.append("a", (user(text),)) for server, text in ((here, "x"), (there, "y")))
+    await asyncio.gather(*deleting, *appending)
+    left = [message.text for message in (await there.get("a")).messages]
+    assert left[:2] == ["4", "5"]
+    assert sorted(left[2:]) == ["x", "y"]
+    with pytest.raises(NotFoundError) as refused:
+        await there.delete_messages("a", ("i4", "i0"))
+    assert refused.value.field == "item_ids[1]"
+    assert len((await here.get("a")).messages) == 4, "all of them or none"

@@ -62,6 +62,7 @@ async def lives(client: Realtime) -> None:
         ({"type": "response.cancel"}, "no such response is running", "response_id"),
         ({"type": "response.create", "response": {"conversation": "none"}}, "'auto'", "response.conversation"),
         ({"type": "conversation.item.retrieve", "item_id": "x"}, "no such item", "item_id"),
+        ({"type": "conversation.item.delete", "item_id": "x"}, "no such item", "item_id"),
         ({"type": "conversation.item.truncate", "item_id": "x", "audio_end_ms": 0}, "no such item", "item_id"),
         ({"type": "conversation.item.create", "item": MESSAGE, "previous_item_id": "x"}, "end", "previous_item_id"),
         (

@@ -74,6 +74,7 @@ def event(**fields: object) -> events.Event | None:
             },
             events.TurnFailed("too many", "OVERLOADED", 1.5, "e"),
         ),
+        ({"conversation_item_deleted": pb.ConversationItemDeleted(item_id="i")}, events.ItemDeleted("i")),
         ({"error": pb.ErrorEvent(message="x", reason=9999)}, events.TurnFailed("x")),  # type: ignore[arg-type]
         ({"session_updated": pb.SessionUpdated()}, None),
         ({}, None),

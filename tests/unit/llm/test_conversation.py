@@ -186,3 +186,36 @@ def test_a_cut_answer_loses_its_tool_calls_and_a_whole_one_keeps_them() -> None:
     known = conversation().hold(turn)
     assert known.commit("r", "Let me").pending_tool_call_ids == ()
     assert known.commit("r", "Let me look.").pending_tool_call_ids == ("c1",)
+
+
+def test_a_deleted_call_takes_its_output_along_and_the_words_beside_it_stay() -> None:
+    asked, said = replace(user("a"), item_id="i1"), replace(assistant("x", "c1", "c2"), item_id="i2")
+    known = conversation(asked, said, tool("c1", "1"), replace(tool("c2", "2"), item_id="i4"))
+    assert texts(known.delete(frozenset({"c1"}))) == ["a", "x", "2"]
+    assert texts(known.delete(frozenset({"i4"}))) == ["a", "x", "1"], "an output takes its call along"
+    wordless = known.delete(frozenset({"i2"}))
+    assert texts(wordless) == ["a", "", "1", "2"], "calls are items of their own"
+    assert [call.id for call in wordless.messages[1].tool_calls] == ["c1", "c2"]
+    assert texts(known.delete(frozenset({"i1", "i2", "c1", "c2"}))) == []
+
+
+def test_a_message_of_calls_alone_is_deleted_with_all_of_them() -> None:
+    known = conversation(user("a"), replace(assistant("", "c1"), item_id="i"), tool("c1"))
+    assert texts(known.delete(frozenset({"i"}))) == ["a"]
+
+
+def test_deleting_reaches_what_waits_for_a_summary_and_no_held_turn() -> None:
+    old, new = replace(user("old"), item_id="i1"), replace(user("new"), item_id="i2")
+    known = replace(conversation(user("a"), new), unsummarized=(old,), summary="They met.")
+    known = known.hold(held("r", after="m_new")).append((user("b"),)).delete(frozenset({"i1", "i2"}))
+    assert (texts(known), known.unsummarized, known.summary) == (["a", "b"], (), "They met.")
+    assert texts(known.commit("r", None)) == ["a", "q", "**One.** Two.", "b"], "the turn stays where it was asked"
+
+
+def test_only_what_is_there_can_be_deleted() -> None:
+    known = conversation(replace(user("a"), item_id="i"))
+    known.check_items(["i"])
+    with pytest.raises(NotFoundError) as refused:
+        known.check_items(["i", "other"])
+    assert refused.value.field == "item_ids[1]"
+    assert known.delete(frozenset({"other"})) is known

@@ -9,11 +9,12 @@ import pytest
 from parley.common.v1 import chat_pb2
 
 from orchestrator.domain import SessionConfig
-from orchestrator.stages.failover import KEPT_MESSAGES, RETURN_AFTER_S, FailoverLanguageModel, lacking
+from orchestrator.stages.failover import KEPT_MESSAGES, RETURN_AFTER_S, FailoverLanguageModel, lacking, without
 from orchestrator.stages.language_model import GenerationCompleted, GenerationEvent, GenerationStarted, History, Prompt
 from services.common.errors import (
     ConversationNotFoundError,
     InvalidArgumentError,
+    NotFoundError,
     ParleyError,
     UpstreamError,
     UpstreamTimeoutError,
@@ -25,6 +26,12 @@ DOWN = UpstreamError("is not reachable")
 
 def user(text: str) -> chat_pb2.Message:
     return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)])
+
+
+def named(text: str) -> chat_pb2.Message:
+    return chat_pb2.Message(
+        role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)], item_id=f"i_{text}"
+    )
 
 
 def said(messages: Any) -> list[str]:
@@ -74,6 +81,13 @@ class Service:
 
     async def append_messages(self, conversation_id: str, messages: tuple[chat_pb2.Message, ...]) -> None:
         self._conversation(conversation_id).extend(messages)
+
+    async def delete_item(self, conversation_id: str, item_id: str) -> None:
+        known = self._conversation(conversation_id)
+        left = [message for message in known if message.item_id != item_id]
+        if len(left) == len(known):
+            raise NotFoundError("no such item", field="item_ids[0]")
+        known[:] = left
 
     async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
         if prompt.conversation_id:
@@ -319,3 +333,54 @@ async def test_a_service_that_does_not_prefill_is_not_asked_again(tokens: int, a
     session = await Session(first, None).open()
     assert [await session.llm.prefill(SessionConfig(), session.conversation_id) for _ in range(3)] == [tokens] * 3
     assert first.prefills == asked
+
+
+async def test_what_is_deleted_while_a_service_is_away_is_deleted_there_before_its_next_turn() -> None:
+    first, fallback = Service("first"), Service("fallback")
+    session = await Session(first, fallback).open()
+    for text in ("one", "two"):
+        await session.llm.append_message(session.conversation_id, named(text))
+    first.down = DOWN
+    await session.turn("three")
+    await session.llm.delete_item(session.conversation_id, "i_one")
+    assert said(fallback.store[session.conversation_id])[:2] == ["user: two", "user: three"]
+    first.down = None
+    session.now += RETURN_AFTER_S
+    assert await session.turn("four") == "first speaks"
+    assert said(first.store[session.conversation_id])[:4] == [
+        "user: two",
+        "user: three",
+        "assistant: fallback speaks",
+        "user: four",
+    ]
+
+
+async def test_a_service_that_forgot_everything_is_not_given_what_was_deleted() -> None:
+    service = Service("first")
+    session = await Session(service, None).open()
+    for text in ("one", "two"):
+        await session.llm.append_message(session.conversation_id, named(text))
+    await session.llm.delete_item(session.conversation_id, "i_one")
+    with pytest.raises(NotFoundError):
+        await session.llm.delete_item(session.conversation_id, "i_one")
+    service.forget()
+    await session.turn("three")
+    assert said(service.store[session.conversation_id]) == ["user: two", "user: three", "assistant: first speaks"]
+
+
+def test_the_history_here_loses_what_the_services_lose() -> None:
+    calls = [chat_pb2.ToolCall(id=ident, name="f") for ident in ("c1", "c2")]
+    words = [chat_pb2.ContentPart(text="x")]
+    said_and_called = chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, content=words, tool_calls=calls, item_id="a")
+    output = chat_pb2.Message(role=chat_pb2.ROLE_TOOL, content=words, tool_call_id="c1", item_id="o")
+    for item_id in ("c1", "o"):  # a call and its output go together
+        left = without([said_and_called, output], item_id)
+        assert left[1] is None
+        assert left[0] is not None
+        assert [call.id for call in left[0].tool_calls] == ["c2"]
+    left = without([said_and_called, output], "a")
+    assert left[1] == output
+    assert left[0] is not None
+    assert (list(left[0].content), len(left[0].tool_calls)) == ([], 2)
+    called = chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, tool_calls=calls[:1], item_id="b")
+    assert without([called, output], "b") == [None, None]

@@ -12,6 +12,8 @@ from orchestrator.domain import (
     AudioDelta,
     Failure,
     FunctionCall,
+    ItemDeleted,
+    ResponseCreated,
     ResponseDone,
     ResponseStatus,
     ServerEvent,
@@ -31,7 +33,7 @@ from orchestrator.messages import user_message
 from orchestrator.metrics import TurnMetrics
 from orchestrator.stages.language_model import GenerationStarted
 from orchestrator.turn import TurnOptions
-from services.common.errors import InvalidArgumentError, ToolOutputPendingError, UpstreamError
+from services.common.errors import FailedPreconditionError, InvalidArgumentError, ToolOutputPendingError, UpstreamError
 from tests.support.scripted_stages import ScriptedStages, answer
 
 DEFAULT = SessionConfig()
@@ -87,7 +89,7 @@ async def test_speech_is_transcribed_answered_and_settled() -> None:
         assert end.timings.endpointing is not None
         assert end.timings.final_transcript is not None
         assert [type(event) for event in client.events[1:4]] == [SpeechStarted, SpeechStopped, TranscriptCompleted]
-        assert client.stages.llm.prompts[0].messages == (user_message("hi"),)
+        assert client.stages.llm.prompts[0].messages == (user_message("hi", "s_input_1_u"),)
         assert client.stages.llm.prompts[0].language_code == "en"
 
 
@@ -121,7 +123,7 @@ async def test_user_speech_stops_the_response_before_the_client_hears_more() -> 
         assert first.status is ResponseStatus.CANCELLED
         assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
         assert client.stages.llm.commits[0][2] == first.transcript
-        assert client.stages.llm.prompts[1].messages == (user_message("wait"),)
+        assert client.stages.llm.prompts[1].messages == (user_message("wait", "s_input_1_u"),)
         assert client.registry.get_sample_value("parley_barge_in_stop_seconds_count") == 1
         for outcome in ("cancelled", "completed"):
             assert client.registry.get_sample_value("parley_turns_total", {"outcome": outcome}) == 1
@@ -284,8 +286,8 @@ async def test_other_words_at_the_end_make_another_answer() -> None:
         assert client.kinds().count("ResponseCreated") == 1
         assert client.stages.llm.discards == ["held"]
         assert [prompt.messages for prompt in client.stages.llm.prompts] == [
-            (user_message("good"),),
-            (user_message("Good night."),),
+            (user_message("good", "s_input_1_u"),),
+            (user_message("Good night.", "s_input_1_u"),),
         ]
 
 
@@ -404,7 +406,7 @@ async def test_words_that_are_not_answered_by_themselves_are_in_the_history_befo
         client.session.create_response(replace(config, instructions="Rhyme."))
         client.hear(SpeechStopped("u", 1.0), TranscriptCompleted("u", "hi", "en"))
         await client.until(ResponseDone)
-        assert client.stages.llm.items == [user_message("hi")]
+        assert client.stages.llm.items == [user_message("hi", "s_input_1_u")]
         assert client.stages.llm.configs[0].instructions == "Rhyme."
 
 
@@ -601,3 +603,39 @@ async def test_an_output_that_could_not_be_kept_leaves_a_session_that_can_be_spo
         await client.say("are you there")
         assert (await client.until(ResponseDone)).transcript == "Yes?"
         assert [item.tool_call_id for item in client.stages.llm.items] == ["call_1"]
+
+
+async def test_an_item_is_deleted_under_the_name_that_its_message_has() -> None:
+    never = [*answer("A long answer.")[:-1], asyncio.Event()]
+    async with Client(never) as client:
+        await client.say("hi")
+        await client.until(AudioDelta)
+        response = next(event for event in client.events if isinstance(event, ResponseCreated))
+        spoken = next(event.item_id for event in client.events if isinstance(event, TranscriptCompleted))
+        prompt = client.stages.llm.prompts[0]
+        assert [message.item_id for message in prompt.messages] == [spoken]
+        assert prompt.item_id == response.item_id
+        for item_id in (spoken, response.item_id):
+            with pytest.raises(FailedPreconditionError, match="running"):
+                client.session.delete_item(item_id, "")
+        client.session.cancel_response("")
+        await client.until(ResponseDone)
+        await asyncio.sleep(0)
+        client.session.delete_item(response.item_id, "")
+        assert (await client.until(ItemDeleted)).item_id == response.item_id
+        assert client.stages.llm.deleted == [response.item_id]
+
+
+async def test_the_output_of_a_call_that_was_deleted_is_not_waited_for() -> None:
+    call = chat_pb2.ToolCall(id="call_1", name="f", arguments_json="{}")
+    script = [GenerationStarted("held"), call, *answer()[1:]]
+    async with Client(script, answer("Well.")) as client:
+        await client.say("hi")
+        await client.until(ResponseDone)
+        await asyncio.sleep(0)
+        client.session.delete_item("call_1", "")
+        await client.until(ItemDeleted)
+        client.session.create_item(chat_pb2.Message(role=chat_pb2.ROLE_TOOL, tool_call_id="call_1"), "")
+        client.session.create_response()
+        assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
+        assert client.stages.llm.items == [], "it goes nowhere"

@@ -266,6 +266,7 @@ class ConverseRequest(_message.Message):
     CONVERSATION_ITEM_TRUNCATE_FIELD_NUMBER: _builtins.int
     RESPONSE_CREATE_FIELD_NUMBER: _builtins.int
     RESPONSE_CANCEL_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ITEM_DELETE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Set by the client, echoed in error events."""
     @_builtins.property
@@ -284,6 +285,8 @@ class ConverseRequest(_message.Message):
     def response_create(self) -> Global___ResponseCreate: ...
     @_builtins.property
     def response_cancel(self) -> Global___ResponseCancel: ...
+    @_builtins.property
+    def conversation_item_delete(self) -> Global___ConversationItemDelete: ...
     def __init__(
         self,
         *,
@@ -296,12 +299,13 @@ class ConverseRequest(_message.Message):
         conversation_item_truncate: Global___ConversationItemTruncate | None = ...,
         response_create: Global___ResponseCreate | None = ...,
         response_cancel: Global___ResponseCancel | None = ...,
+        conversation_item_delete: Global___ConversationItemDelete | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["conversation_item_create", b"conversation_item_create", "conversation_item_truncate", b"conversation_item_truncate", "event", b"event", "input_audio_buffer_append", b"input_audio_buffer_append", "input_audio_buffer_clear", b"input_audio_buffer_clear", "input_audio_buffer_commit", b"input_audio_buffer_commit", "response_cancel", b"response_cancel", "response_create", b"response_create", "session_update", b"session_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conversation_item_create", b"conversation_item_create", "conversation_item_delete", b"conversation_item_delete", "conversation_item_truncate", b"conversation_item_truncate", "event", b"event", "input_audio_buffer_append", b"input_audio_buffer_append", "input_audio_buffer_clear", b"input_audio_buffer_clear", "input_audio_buffer_commit", b"input_audio_buffer_commit", "response_cancel", b"response_cancel", "response_create", b"response_create", "session_update", b"session_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_item_create", b"conversation_item_create", "conversation_item_truncate", b"conversation_item_truncate", "event", b"event", "event_id", b"event_id", "input_audio_buffer_append", b"input_audio_buffer_append", "input_audio_buffer_clear", b"input_audio_buffer_clear", "input_audio_buffer_commit", b"input_audio_buffer_commit", "response_cancel", b"response_cancel", "response_create", b"response_create", "session_update", b"session_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_item_create", b"conversation_item_create", "conversation_item_delete", b"conversation_item_delete", "conversation_item_truncate", b"conversation_item_truncate", "event", b"event", "event_id", b"event_id", "input_audio_buffer_append", b"input_audio_buffer_append", "input_audio_buffer_clear", b"input_audio_buffer_clear", "input_audio_buffer_commit", b"input_audio_buffer_commit", "response_cancel", b"response_cancel", "response_create", b"response_create", "session_update", b"session_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["session_update", "input_audio_buffer_append", "input_audio_buffer_commit", "input_audio_buffer_clear", "conversation_item_create", "conversation_item_truncate", "response_create", "response_cancel"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["session_update", "input_audio_buffer_append", "input_audio_buffer_commit", "input_audio_buffer_clear", "conversation_item_create", "conversation_item_truncate", "response_create", "response_cancel", "conversation_item_delete"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -444,6 +448,32 @@ class ConversationItemTruncate(_message.Message):
 Global___ConversationItemTruncate: _TypeAlias = ConversationItemTruncate  # noqa: Y015
 
 @_typing.final
+class ConversationItemDelete(_message.Message):
+    """ConversationItemDelete is conversation.item.delete: the model does not see the
+    item any more. That of a response that is running cannot be deleted.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """Of an utterance, of a response, the item_id of a message that the client has
+    added, or the id of a function call, which goes together with its output.
+    """
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConversationItemDelete: _TypeAlias = ConversationItemDelete  # noqa: Y015
+
+@_typing.final
 class ResponseCreate(_message.Message):
     """ResponseCreate is response.create."""
 
@@ -501,6 +531,7 @@ class ConverseResponse(_message.Message):
     RESPONSE_FUNCTION_CALL_FIELD_NUMBER: _builtins.int
     RESPONSE_DONE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ITEM_DELETED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Unique in the session."""
     @_builtins.property
@@ -529,6 +560,8 @@ class ConverseResponse(_message.Message):
     def error(self) -> Global___ErrorEvent:
         """A turn failed but the session goes on."""
 
+    @_builtins.property
+    def conversation_item_deleted(self) -> Global___ConversationItemDeleted: ...
     def __init__(
         self,
         *,
@@ -545,12 +578,13 @@ class ConverseResponse(_message.Message):
         response_function_call: Global___ResponseFunctionCall | None = ...,
         response_done: Global___ResponseDone | None = ...,
         error: Global___ErrorEvent | None = ...,
+        conversation_item_deleted: Global___ConversationItemDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "event", b"event", "input_audio_buffer_speech_started", b"input_audio_buffer_speech_started", "input_audio_buffer_speech_stopped", b"input_audio_buffer_speech_stopped", "input_audio_transcription_completed", b"input_audio_transcription_completed", "input_audio_transcription_updated", b"input_audio_transcription_updated", "response_created", b"response_created", "response_done", b"response_done", "response_function_call", b"response_function_call", "response_output_audio_delta", b"response_output_audio_delta", "response_output_text_delta", b"response_output_text_delta", "session_created", b"session_created", "session_updated", b"session_updated"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conversation_item_deleted", b"conversation_item_deleted", "error", b"error", "event", b"event", "input_audio_buffer_speech_started", b"input_audio_buffer_speech_started", "input_audio_buffer_speech_stopped", b"input_audio_buffer_speech_stopped", "input_audio_transcription_completed", b"input_audio_transcription_completed", "input_audio_transcription_updated", b"input_audio_transcription_updated", "response_created", b"response_created", "response_done", b"response_done", "response_function_call", b"response_function_call", "response_output_audio_delta", b"response_output_audio_delta", "response_output_text_delta", b"response_output_text_delta", "session_created", b"session_created", "session_updated", b"session_updated"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "event", b"event", "event_id", b"event_id", "input_audio_buffer_speech_started", b"input_audio_buffer_speech_started", "input_audio_buffer_speech_stopped", b"input_audio_buffer_speech_stopped", "input_audio_transcription_completed", b"input_audio_transcription_completed", "input_audio_transcription_updated", b"input_audio_transcription_updated", "response_created", b"response_created", "response_done", b"response_done", "response_function_call", b"response_function_call", "response_output_audio_delta", b"response_output_audio_delta", "response_output_text_delta", b"response_output_text_delta", "session_created", b"session_created", "session_updated", b"session_updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_item_deleted", b"conversation_item_deleted", "error", b"error", "event", b"event", "event_id", b"event_id", "input_audio_buffer_speech_started", b"input_audio_buffer_speech_started", "input_audio_buffer_speech_stopped", b"input_audio_buffer_speech_stopped", "input_audio_transcription_completed", b"input_audio_transcription_completed", "input_audio_transcription_updated", b"input_audio_transcription_updated", "response_created", b"response_created", "response_done", b"response_done", "response_function_call", b"response_function_call", "response_output_audio_delta", b"response_output_audio_delta", "response_output_text_delta", b"response_output_text_delta", "session_created", b"session_created", "session_updated", b"session_updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["session_created", "session_updated", "input_audio_buffer_speech_started", "input_audio_buffer_speech_stopped", "input_audio_transcription_updated", "input_audio_transcription_completed", "response_created", "response_output_text_delta", "response_output_audio_delta", "response_function_call", "response_done", "error"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["session_created", "session_updated", "input_audio_buffer_speech_started", "input_audio_buffer_speech_stopped", "input_audio_transcription_updated", "input_audio_transcription_completed", "response_created", "response_output_text_delta", "response_output_audio_delta", "response_function_call", "response_done", "error", "conversation_item_deleted"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -943,6 +977,28 @@ class TurnTimings(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TurnTimings: _TypeAlias = TurnTimings  # noqa: Y015
+
+@_typing.final
+class ConversationItemDeleted(_message.Message):
+    """ConversationItemDeleted is conversation.item.deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """As in the request."""
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConversationItemDeleted: _TypeAlias = ConversationItemDeleted  # noqa: Y015
 
 @_typing.final
 class ErrorEvent(_message.Message):

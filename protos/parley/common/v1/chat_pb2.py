@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley/common/v1/chat.proto\x12\x10parley.common.v1\x1a\x1egoogle/protobuf/duration.proto\"\xb1\x01\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04role\x18\x02 \x01(\x0e\x32\x16.parley.common.v1.Role\x12.\n\x07\x63ontent\x18\x03 \x03(\x0b\x32\x1d.parley.common.v1.ContentPart\x12.\n\ntool_calls\x18\x04 \x03(\x0b\x32\x1a.parley.common.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x05 \x01(\t\"O\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12(\n\x05image\x18\x02 \x01(\x0b\x32\x17.parley.common.v1.ImageH\x00\x42\x06\n\x04part\"0\n\x05Image\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03url\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"I\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1e\n\x16parameters_json_schema\x18\x03 \x01(\t\"\xad\x01\n\nToolChoice\x12\x31\n\x04mode\x18\x01 \x01(\x0e\x32!.parley.common.v1.ToolChoice.ModeH\x00\x12\x13\n\ttool_name\x18\x02 \x01(\tH\x00\"M\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_AUTO\x10\x01\x12\r\n\tMODE_NONE\x10\x02\x12\x11\n\rMODE_REQUIRED\x10\x03\x42\x08\n\x06\x63hoice\"<\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"\xf7\x02\n\x0fSamplingOptions\x12\x1e\n\x11max_output_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1e\n\x11min_output_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x0btemperature\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x12\n\x05top_k\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x04H\x07\x88\x01\x01\x12\x0c\n\x04stop\x18\t \x03(\tB\x14\n\x12_max_output_tokensB\x14\n\x12_min_output_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x07\n\x05_seed\"\xb0\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\r\x12\x15\n\routput_tokens\x18\x02 \x01(\r\x12 \n\x13\x63\x61\x63hed_input_tokens\x18\x03 \x01(\rH\x00\x88\x01\x01\x12$\n\x17reasoning_output_tokens\x18\x04 \x01(\rH\x01\x88\x01\x01\x42\x16\n\x14_cached_input_tokensB\x1a\n\x18_reasoning_output_tokens\"\xd9\x01\n\x11GenerationTimings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13time_to_first_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x15time_to_first_segment\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x9f\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x42\x1dP\x01Z\x19parley/common/v1;commonv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley/common/v1/chat.proto\x12\x10parley.common.v1\x1a\x1egoogle/protobuf/duration.proto\"\xc2\x01\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04role\x18\x02 \x01(\x0e\x32\x16.parley.common.v1.Role\x12.\n\x07\x63ontent\x18\x03 \x03(\x0b\x32\x1d.parley.common.v1.ContentPart\x12.\n\ntool_calls\x18\x04 \x03(\x0b\x32\x1a.parley.common.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x05 \x01(\t\x12\x0f\n\x07item_id\x18\x06 \x01(\t\"O\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12(\n\x05image\x18\x02 \x01(\x0b\x32\x17.parley.common.v1.ImageH\x00\x42\x06\n\x04part\"0\n\x05Image\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03url\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"I\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x1e\n\x16parameters_json_schema\x18\x03 \x01(\t\"\xad\x01\n\nToolChoice\x12\x31\n\x04mode\x18\x01 \x01(\x0e\x32!.parley.common.v1.ToolChoice.ModeH\x00\x12\x13\n\ttool_name\x18\x02 \x01(\tH\x00\"M\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_AUTO\x10\x01\x12\r\n\tMODE_NONE\x10\x02\x12\x11\n\rMODE_REQUIRED\x10\x03\x42\x08\n\x06\x63hoice\"<\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"\xf7\x02\n\x0fSamplingOptions\x12\x1e\n\x11max_output_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1e\n\x11min_output_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x0btemperature\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x12\n\x05top_k\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x04H\x07\x88\x01\x01\x12\x0c\n\x04stop\x18\t \x03(\tB\x14\n\x12_max_output_tokensB\x14\n\x12_min_output_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x07\n\x05_seed\"\xb0\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\r\x12\x15\n\routput_tokens\x18\x02 \x01(\r\x12 \n\x13\x63\x61\x63hed_input_tokens\x18\x03 \x01(\rH\x00\x88\x01\x01\x12$\n\x17reasoning_output_tokens\x18\x04 \x01(\rH\x01\x88\x01\x01\x42\x16\n\x14_cached_input_tokensB\x1a\n\x18_reasoning_output_tokens\"\xd9\x01\n\x11GenerationTimings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13time_to_first_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x15time_to_first_segment\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x9f\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x42\x1dP\x01Z\x19parley/common/v1;commonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,28 +33,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.common.v1.chat_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'P\001Z\031parley/common/v1;commonv1'
-  _globals['_ROLE']._serialized_start=1482
-  _globals['_ROLE']._serialized_end=1577
-  _globals['_FINISHREASON']._serialized_start=1580
-  _globals['_FINISHREASON']._serialized_end=1739
+  _globals['_ROLE']._serialized_start=1499
+  _globals['_ROLE']._serialized_end=1594
+  _globals['_FINISHREASON']._serialized_start=1597
+  _globals['_FINISHREASON']._serialized_end=1756
   _globals['_MESSAGE']._serialized_start=82
-  _globals['_MESSAGE']._serialized_end=259
-  _globals['_CONTENTPART']._serialized_start=261
-  _globals['_CONTENTPART']._serialized_end=340
-  _globals['_IMAGE']._serialized_start=342
-  _globals['_IMAGE']._serialized_end=390
-  _globals['_TOOL']._serialized_start=392
-  _globals['_TOOL']._serialized_end=465
-  _globals['_TOOLCHOICE']._serialized_start=468
-  _globals['_TOOLCHOICE']._serialized_end=641
-  _globals['_TOOLCHOICE_MODE']._serialized_start=554
-  _globals['_TOOLCHOICE_MODE']._serialized_end=631
-  _globals['_TOOLCALL']._serialized_start=643
-  _globals['_TOOLCALL']._serialized_end=703
-  _globals['_SAMPLINGOPTIONS']._serialized_start=706
-  _globals['_SAMPLINGOPTIONS']._serialized_end=1081
-  _globals['_USAGE']._serialized_start=1084
-  _globals['_USAGE']._serialized_end=1260
-  _globals['_GENERATIONTIMINGS']._serialized_start=1263
-  _globals['_GENERATIONTIMINGS']._serialized_end=1480
+  _globals['_MESSAGE']._serialized_end=276
+  _globals['_CONTENTPART']._serialized_start=278
+  _globals['_CONTENTPART']._serialized_end=357
+  _globals['_IMAGE']._serialized_start=359
+  _globals['_IMAGE']._serialized_end=407
+  _globals['_TOOL']._serialized_start=409
+  _globals['_TOOL']._serialized_end=482
+  _globals['_TOOLCHOICE']._serialized_start=485
+  _globals['_TOOLCHOICE']._serialized_end=658
+  _globals['_TOOLCHOICE_MODE']._serialized_start=571
+  _globals['_TOOLCHOICE_MODE']._serialized_end=648
+  _globals['_TOOLCALL']._serialized_start=660
+  _globals['_TOOLCALL']._serialized_end=720
+  _globals['_SAMPLINGOPTIONS']._serialized_start=723
+  _globals['_SAMPLINGOPTIONS']._serialized_end=1098
+  _globals['_USAGE']._serialized_start=1101
+  _globals['_USAGE']._serialized_end=1277
+  _globals['_GENERATIONTIMINGS']._serialized_start=1280
+  _globals['_GENERATIONTIMINGS']._serialized_end=1497
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from parley.common.v1 import chat_pb2 as parley_dot_common_dot_v1_dot_chat__pb2
 from parley.llm.v1 import llm_service_pb2 as parley_dot_llm_dot_v1_dot_llm__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(parley/llm/v1/conversation_service.proto\x12\rparley.llm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bparley/common/v1/chat.proto\x1a\x1fparley/llm/v1/llm_service.proto\"\xbf\x01\n\x12\x43onversationConfig\x12\x19\n\x0cinstructions\x18\x01 \x01(\tH\x00\x88\x01\x01\x12%\n\x05tools\x18\x02 \x01(\x0b\x32\x16.parley.llm.v1.ToolSet\x12\x16\n\tchat_size\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x1c\n\x0f\x63ompact_history\x18\x04 \x01(\x08H\x02\x88\x01\x01\x42\x0f\n\r_instructionsB\x0c\n\n_chat_sizeB\x12\n\x10_compact_history\"\x8c\x02\n\x0c\x43onversation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x06\x63onfig\x18\x02 \x01(\x0b\x32!.parley.llm.v1.ConversationConfig\x12+\n\x08messages\x18\x03 \x03(\x0b\x32\x19.parley.common.v1.Message\x12\x1d\n\x15pending_tool_call_ids\x18\x04 \x03(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07summary\x18\x07 \x01(\t\"\x94\x01\n\x19\x43reateConversationRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x31\n\x06\x63onfig\x18\x02 \x01(\x0b\x32!.parley.llm.v1.ConversationConfig\x12+\n\x08messages\x18\x03 \x03(\x0b\x32\x19.parley.common.v1.Message\"O\n\x1a\x43reateConversationResponse\x12\x31\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1b.parley.llm.v1.Conversation\"1\n\x16GetConversationRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\"L\n\x17GetConversationResponse\x12\x31\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1b.parley.llm.v1.Conversation\"]\n\x15\x41ppendMessagesRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.parley.common.v1.Message\"E\n\x16\x41ppendMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.parley.common.v1.Message\"m\n\x15\x43ommitResponseRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x13\n\x0bresponse_id\x18\x02 \x01(\t\x12\x17\n\nheard_text\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_heard_text\"\x18\n\x16\x43ommitResponseResponse\"F\n\x16\x44iscardResponseRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x13\n\x0bresponse_id\x18\x02 \x01(\t\"\x19\n\x17\x44iscardResponseResponse\"4\n\x19\x44\x65leteConversationRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\"\x1c\n\x1a\x44\x65leteConversationResponse2\xed\x04\n\x13\x43onversationService\x12i\n\x12\x43reateConversation\x12(.parley.llm.v1.CreateConversationRequest\x1a).parley.llm.v1.CreateConversationResponse\x12`\n\x0fGetConversation\x12%.parley.llm.v1.GetConversationRequest\x1a&.parley.llm.v1.GetConversationResponse\x12]\n\x0e\x41ppendMessages\x12$.parley.llm.v1.AppendMessagesRequest\x1a%.parley.llm.v1.AppendMessagesResponse\x12]\n\x0e\x43ommitResponse\x12$.parley.llm.v1.CommitResponseRequest\x1a%.parley.llm.v1.CommitResponseResponse\x12`\n\x0f\x44iscardResponse\x12%.parley.llm.v1.DiscardResponseRequest\x1a&.parley.llm.v1.DiscardResponseResponse\x12i\n\x12\x44\x65leteConversation\x12(.parley.llm.v1.DeleteConversationRequest\x1a).parley.llm.v1.DeleteConversationResponseB\x17P\x01Z\x13parley/llm/v1;llmv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(parley/llm/v1/conversation_service.proto\x12\rparley.llm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bparley/common/v1/chat.proto\x1a\x1fparley/llm/v1/llm_service.proto\"\xbf\x01\n\x12\x43onversationConfig\x12\x19\n\x0cinstructions\x18\x01 \x01(\tH\x00\x88\x01\x01\x12%\n\x05tools\x18\x02 \x01(\x0b\x32\x16.parley.llm.v1.ToolSet\x12\x16\n\tchat_size\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x1c\n\x0f\x63ompact_history\x18\x04 \x01(\x08H\x02\x88\x01\x01\x42\x0f\n\r_instructionsB\x0c\n\n_chat_sizeB\x12\n\x10_compact_history\"\x8c\x02\n\x0c\x43onversation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x06\x63onfig\x18\x02 \x01(\x0b\x32!.parley.llm.v1.ConversationConfig\x12+\n\x08messages\x18\x03 \x03(\x0b\x32\x19.parley.common.v1.Message\x12\x1d\n\x15pending_tool_call_ids\x18\x04 \x03(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07summary\x18\x07 \x01(\t\"\x94\x01\n\x19\x43reateConversationRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x31\n\x06\x63onfig\x18\x02 \x01(\x0b\x32!.parley.llm.v1.ConversationConfig\x12+\n\x08messages\x18\x03 \x03(\x0b\x32\x19.parley.common.v1.Message\"O\n\x1a\x43reateConversationResponse\x12\x31\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1b.parley.llm.v1.Conversation\"1\n\x16GetConversationRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\"L\n\x17GetConversationResponse\x12\x31\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1b.parley.llm.v1.Conversation\"]\n\x15\x41ppendMessagesRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.parley.common.v1.Message\"E\n\x16\x41ppendMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.parley.common.v1.Message\"B\n\x15\x44\x65leteMessagesRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\"\x18\n\x16\x44\x65leteMessagesResponse\"m\n\x15\x43ommitResponseRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x13\n\x0bresponse_id\x18\x02 \x01(\t\x12\x17\n\nheard_text\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_heard_text\"\x18\n\x16\x43ommitResponseResponse\"F\n\x16\x44iscardResponseRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x13\n\x0bresponse_id\x18\x02 \x01(\t\"\x19\n\x17\x44iscardResponseResponse\"4\n\x19\x44\x65leteConversationRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\"\x1c\n\x1a\x44\x65leteConversationResponse2\xcc\x05\n\x13\x43onversationService\x12i\n\x12\x43reateConversation\x12(.parley.llm.v1.CreateConversationRequest\x1a).parley.llm.v1.CreateConversationResponse\x12`\n\x0fGetConversation\x12%.parley.llm.v1.GetConversationRequest\x1a&.parley.llm.v1.GetConversationResponse\x12]\n\x0e\x41ppendMessages\x12$.parley.llm.v1.AppendMessagesRequest\x1a%.parley.llm.v1.AppendMessagesResponse\x12]\n\x0e\x44\x65leteMessages\x12$.parley.llm.v1.DeleteMessagesRequest\x1a%.parley.llm.v1.DeleteMessagesResponse\x12]\n\x0e\x43ommitResponse\x12$.parley.llm.v1.CommitResponseRequest\x1a%.parley.llm.v1.CommitResponseResponse\x12`\n\x0f\x44iscardResponse\x12%.parley.llm.v1.DiscardResponseRequest\x1a&.parley.llm.v1.DiscardResponseResponse\x12i\n\x12\x44\x65leteConversation\x12(.parley.llm.v1.DeleteConversationRequest\x1a).parley.llm.v1.DeleteConversationResponseB\x17P\x01Z\x13parley/llm/v1;llmv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,18 +51,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPENDMESSAGESREQUEST']._serialized_end=1073
   _globals['_APPENDMESSAGESRESPONSE']._serialized_start=1075
   _globals['_APPENDMESSAGESRESPONSE']._serialized_end=1144
-  _globals['_COMMITRESPONSEREQUEST']._serialized_start=1146
-  _globals['_COMMITRESPONSEREQUEST']._serialized_end=1255
-  _globals['_COMMITRESPONSERESPONSE']._serialized_start=1257
-  _globals['_COMMITRESPONSERESPONSE']._serialized_end=1281
-  _globals['_DISCARDRESPONSEREQUEST']._serialized_start=1283
-  _globals['_DISCARDRESPONSEREQUEST']._serialized_end=1353
-  _globals['_DISCARDRESPONSERESPONSE']._serialized_start=1355
-  _globals['_DISCARDRESPONSERESPONSE']._serialized_end=1380
-  _globals['_DELETECONVERSATIONREQUEST']._serialized_start=1382
-  _globals['_DELETECONVERSATIONREQUEST']._serialized_end=1434
-  _globals['_DELETECONVERSATIONRESPONSE']._serialized_start=1436
-  _globals['_DELETECONVERSATIONRESPONSE']._serialized_end=1464
-  _globals['_CONVERSATIONSERVICE']._serialized_start=1467
-  _globals['_CONVERSATIONSERVICE']._serialized_end=2088
+  _globals['_DELETEMESSAGESREQUEST']._serialized_start=1146
+  _globals['_DELETEMESSAGESREQUEST']._serialized_end=1212
+  _globals['_DELETEMESSAGESRESPONSE']._serialized_start=1214
+  _globals['_DELETEMESSAGESRESPONSE']._serialized_end=1238
+  _globals['_COMMITRESPONSEREQUEST']._serialized_start=1240
+  _globals['_COMMITRESPONSEREQUEST']._serialized_end=1349
+  _globals['_COMMITRESPONSERESPONSE']._serialized_start=1351
+  _globals['_COMMITRESPONSERESPONSE']._serialized_end=1375
+  _globals['_DISCARDRESPONSEREQUEST']._serialized_start=1377
+  _globals['_DISCARDRESPONSEREQUEST']._serialized_end=1447
+  _globals['_DISCARDRESPONSERESPONSE']._serialized_start=1449
+  _globals['_DISCARDRESPONSERESPONSE']._serialized_end=1474
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_start=1476
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_end=1528
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_start=1530
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_end=1558
+  _globals['_CONVERSATIONSERVICE']._serialized_start=1561
+  _globals['_CONVERSATIONSERVICE']._serialized_end=2277
 # @@protoc_insertion_point(module_scope)

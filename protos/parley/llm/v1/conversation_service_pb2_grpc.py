@@ -50,6 +50,11 @@ class ConversationServiceStub:
                 request_serializer=parley_dot_llm_dot_v1_dot_conversation__service__pb2.AppendMessagesRequest.SerializeToString,
                 response_deserializer=parley_dot_llm_dot_v1_dot_conversation__service__pb2.AppendMessagesResponse.FromString,
                 _registered_method=True)
+        self.DeleteMessages = channel.unary_unary(
+                '/parley.llm.v1.ConversationService/DeleteMessages',
+                request_serializer=parley_dot_llm_dot_v1_dot_conversation__service__pb2.DeleteMessagesRequest.SerializeToString,
+                response_deserializer=parley_dot_llm_dot_v1_dot_conversation__service__pb2.DeleteMessagesResponse.FromString,
+                _registered_method=True)
         self.CommitResponse = channel.unary_unary(
                 '/parley.llm.v1.ConversationService/CommitResponse',
                 request_serializer=parley_dot_llm_dot_v1_dot_conversation__service__pb2.CommitResponseRequest.SerializeToString,
@@ -88,6 +93,14 @@ class ConversationServiceServicer:
     def AppendMessages(self, request, context):
         """AppendMessages adds messages without generating, such as tool outputs or
         context that an application injects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMessages(self, request, context):
+        """DeleteMessages takes messages out of the history. Held responses, and what
+        a summary says already, stay as they are. Calling it again is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +145,11 @@ def add_ConversationServiceServicer_to_server(servicer, server):
                     servicer.AppendMessages,
                     request_deserializer=parley_dot_llm_dot_v1_dot_conversation__service__pb2.AppendMessagesRequest.FromString,
                     response_serializer=parley_dot_llm_dot_v1_dot_conversation__service__pb2.AppendMessagesResponse.SerializeToString,
+            ),
+            'DeleteMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMessages,
+                    request_deserializer=parley_dot_llm_dot_v1_dot_conversation__service__pb2.DeleteMessagesRequest.FromString,
+                    response_serializer=parley_dot_llm_dot_v1_dot_conversation__service__pb2.DeleteMessagesResponse.SerializeToString,
             ),
             'CommitResponse': grpc.unary_unary_rpc_method_handler(
                     servicer.CommitResponse,
@@ -231,6 +249,33 @@ class ConversationService:
             '/parley.llm.v1.ConversationService/AppendMessages',
             parley_dot_llm_dot_v1_dot_conversation__service__pb2.AppendMessagesRequest.SerializeToString,
             parley_dot_llm_dot_v1_dot_conversation__service__pb2.AppendMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.llm.v1.ConversationService/DeleteMessages',
+            parley_dot_llm_dot_v1_dot_conversation__service__pb2.DeleteMessagesRequest.SerializeToString,
+            parley_dot_llm_dot_v1_dot_conversation__service__pb2.DeleteMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

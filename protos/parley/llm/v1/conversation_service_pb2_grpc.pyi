@@ -41,6 +41,10 @@ class ConversationServiceStub:
     """AppendMessages adds messages without generating, such as tool outputs or
     context that an application injects.
     """
+    DeleteMessages: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.DeleteMessagesRequest, _conversation_service_pb2.DeleteMessagesResponse]
+    """DeleteMessages takes messages out of the history. Held responses, and what
+    a summary says already, stay as they are. Calling it again is NOT_FOUND.
+    """
     CommitResponse: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.CommitResponseRequest, _conversation_service_pb2.CommitResponseResponse]
     """CommitResponse puts a held response into the history, cut to what was
     heard. Calling it twice is the same as once.
@@ -62,6 +66,10 @@ class ConversationServiceAsyncStub(ConversationServiceStub):
     AppendMessages: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.AppendMessagesRequest, _conversation_service_pb2.AppendMessagesResponse]  # type: ignore[assignment]
     """AppendMessages adds messages without generating, such as tool outputs or
     context that an application injects.
+    """
+    DeleteMessages: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.DeleteMessagesRequest, _conversation_service_pb2.DeleteMessagesResponse]  # type: ignore[assignment]
+    """DeleteMessages takes messages out of the history. Held responses, and what
+    a summary says already, stay as they are. Calling it again is NOT_FOUND.
     """
     CommitResponse: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.CommitResponseRequest, _conversation_service_pb2.CommitResponseResponse]  # type: ignore[assignment]
     """CommitResponse puts a held response into the history, cut to what was
@@ -99,6 +107,16 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_conversation_service_pb2.AppendMessagesResponse, _abc.Awaitable[_conversation_service_pb2.AppendMessagesResponse]]:
         """AppendMessages adds messages without generating, such as tool outputs or
         context that an application injects.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteMessages(
+        self,
+        request: _conversation_service_pb2.DeleteMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_service_pb2.DeleteMessagesResponse, _abc.Awaitable[_conversation_service_pb2.DeleteMessagesResponse]]:
+        """DeleteMessages takes messages out of the history. Held responses, and what
+        a summary says already, stay as they are. Calling it again is NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

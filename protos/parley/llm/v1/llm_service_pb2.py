@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from parley.common.v1 import chat_pb2 as parley_dot_common_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/llm/v1/llm_service.proto\x12\rparley.llm.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1bparley/common/v1/chat.proto\"\xf4\x03\n\x0fGenerateRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.parley.common.v1.Message\x12\x19\n\x0cinstructions\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05model\x18\x04 \x01(\t\x12\x33\n\x08sampling\x18\x05 \x01(\x0b\x32!.parley.common.v1.SamplingOptions\x12%\n\x05tools\x18\x06 \x01(\x0b\x32\x16.parley.llm.v1.ToolSet\x12\x31\n\x0btool_choice\x18\x07 \x01(\x0b\x32\x1c.parley.common.v1.ToolChoice\x12\x15\n\rlanguage_code\x18\x08 \x01(\t\x12\x32\n\rcommit_policy\x18\t \x01(\x0e\x32\x1b.parley.llm.v1.CommitPolicy\x12\x1e\n\x16\x65nable_speech_segments\x18\n \x01(\x08\x12\x1e\n\x11segment_sentences\x18\x0b \x01(\rH\x01\x88\x01\x01\x12\x30\n\x0f\x62\x61\x63kend_options\x18\x0c \x01(\x0b\x32\x17.google.protobuf.StructB\x0f\n\r_instructionsB\x14\n\x12_segment_sentences\"0\n\x07ToolSet\x12%\n\x05tools\x18\x01 \x03(\x0b\x32\x16.parley.common.v1.Tool\"\x95\x03\n\x10GenerateResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .parley.llm.v1.GenerationStartedH\x00\x12.\n\ntext_delta\x18\x02 \x01(\x0b\x32\x18.parley.llm.v1.TextDeltaH\x00\x12\x38\n\x0freasoning_delta\x18\x03 \x01(\x0b\x32\x1d.parley.llm.v1.ReasoningDeltaH\x00\x12\x36\n\x0espeech_segment\x18\x04 \x01(\x0b\x32\x1c.parley.llm.v1.SpeechSegmentH\x00\x12/\n\ttool_call\x18\x05 \x01(\x0b\x32\x1a.parley.common.v1.ToolCallH\x00\x12\x37\n\tcompleted\x18\x06 \x01(\x0b\x32\".parley.llm.v1.GenerationCompletedH\x00\x12\x37\n\x0ftool_call_error\x18\x07 \x01(\x0b\x32\x1c.parley.llm.v1.ToolCallErrorH\x00\x42\x07\n\x05\x65vent\"H\n\x11GenerationStarted\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\"\x19\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x1e\n\x0eReasoningDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"[\n\rSpeechSegment\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x16\n\x0esentence_count\x18\x03 \x01(\r\x12\x15\n\rlanguage_code\x18\x04 \x01(\t\"P\n\rToolCallError\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_text\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\xaa\x01\n\x13GenerationCompleted\x12\x35\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1e.parley.common.v1.FinishReason\x12&\n\x05usage\x18\x02 \x01(\x0b\x32\x17.parley.common.v1.Usage\x12\x34\n\x07timings\x18\x03 \x01(\x0b\x32#.parley.common.v1.GenerationTimings\"\xa9\x01\n\x0ePrefillRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.parley.common.v1.Message\x12\x19\n\x0cinstructions\x18\x03 \x01(\tH\x00\x88\x01\x01\x12%\n\x05tools\x18\x04 \x01(\x0b\x32\x16.parley.llm.v1.ToolSetB\x0f\n\r_instructions\"+\n\x0fPrefillResponse\x12\x18\n\x10prefilled_tokens\x18\x01 \x01(\r\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.parley.llm.v1.Model\"\x90\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12\x1d\n\x15\x63ontext_length_tokens\x18\x03 \x01(\r\x12\x16\n\x0esupports_tools\x18\x04 \x01(\x08\x12\x17\n\x0fsupports_images\x18\x05 \x01(\x08\x12\x18\n\x10supports_prefill\x18\x06 \x01(\x08*f\n\x0c\x43ommitPolicy\x12\x1d\n\x19\x43OMMIT_POLICY_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43OMMIT_POLICY_ON_COMPLETION\x10\x01\x12\x16\n\x12\x43OMMIT_POLICY_HELD\x10\x02\x32\x82\x02\n\x14LanguageModelService\x12M\n\x08Generate\x12\x1e.parley.llm.v1.GenerateRequest\x1a\x1f.parley.llm.v1.GenerateResponse0\x01\x12H\n\x07Prefill\x12\x1d.parley.llm.v1.PrefillRequest\x1a\x1e.parley.llm.v1.PrefillResponse\x12Q\n\nListModels\x12 .parley.llm.v1.ListModelsRequest\x1a!.parley.llm.v1.ListModelsResponseB\x17P\x01Z\x13parley/llm/v1;llmv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/llm/v1/llm_service.proto\x12\rparley.llm.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1bparley/common/v1/chat.proto\"\x8c\x04\n\x0fGenerateRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.parley.common.v1.Message\x12\x19\n\x0cinstructions\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05model\x18\x04 \x01(\t\x12\x33\n\x08sampling\x18\x05 \x01(\x0b\x32!.parley.common.v1.SamplingOptions\x12%\n\x05tools\x18\x06 \x01(\x0b\x32\x16.parley.llm.v1.ToolSet\x12\x31\n\x0btool_choice\x18\x07 \x01(\x0b\x32\x1c.parley.common.v1.ToolChoice\x12\x15\n\rlanguage_code\x18\x08 \x01(\t\x12\x32\n\rcommit_policy\x18\t \x01(\x0e\x32\x1b.parley.llm.v1.CommitPolicy\x12\x1e\n\x16\x65nable_speech_segments\x18\n \x01(\x08\x12\x1e\n\x11segment_sentences\x18\x0b \x01(\rH\x01\x88\x01\x01\x12\x30\n\x0f\x62\x61\x63kend_options\x18\x0c \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x16\n\x0e\x61nswer_item_id\x18\r \x01(\tB\x0f\n\r_instructionsB\x14\n\x12_segment_sentences\"0\n\x07ToolSet\x12%\n\x05tools\x18\x01 \x03(\x0b\x32\x16.parley.common.v1.Tool\"\x95\x03\n\x10GenerateResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .parley.llm.v1.GenerationStartedH\x00\x12.\n\ntext_delta\x18\x02 \x01(\x0b\x32\x18.parley.llm.v1.TextDeltaH\x00\x12\x38\n\x0freasoning_delta\x18\x03 \x01(\x0b\x32\x1d.parley.llm.v1.ReasoningDeltaH\x00\x12\x36\n\x0espeech_segment\x18\x04 \x01(\x0b\x32\x1c.parley.llm.v1.SpeechSegmentH\x00\x12/\n\ttool_call\x18\x05 \x01(\x0b\x32\x1a.parley.common.v1.ToolCallH\x00\x12\x37\n\tcompleted\x18\x06 \x01(\x0b\x32\".parley.llm.v1.GenerationCompletedH\x00\x12\x37\n\x0ftool_call_error\x18\x07 \x01(\x0b\x32\x1c.parley.llm.v1.ToolCallErrorH\x00\x42\x07\n\x05\x65vent\"H\n\x11GenerationStarted\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\"\x19\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x1e\n\x0eReasoningDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"[\n\rSpeechSegment\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x16\n\x0esentence_count\x18\x03 \x01(\r\x12\x15\n\rlanguage_code\x18\x04 \x01(\t\"P\n\rToolCallError\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_text\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\xaa\x01\n\x13GenerationCompleted\x12\x35\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1e.parley.common.v1.FinishReason\x12&\n\x05usage\x18\x02 \x01(\x0b\x32\x17.parley.common.v1.Usage\x12\x34\n\x07timings\x18\x03 \x01(\x0b\x32#.parley.common.v1.GenerationTimings\"\xa9\x01\n\x0ePrefillRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.parley.common.v1.Message\x12\x19\n\x0cinstructions\x18\x03 \x01(\tH\x00\x88\x01\x01\x12%\n\x05tools\x18\x04 \x01(\x0b\x32\x16.parley.llm.v1.ToolSetB\x0f\n\r_instructions\"+\n\x0fPrefillResponse\x12\x18\n\x10prefilled_tokens\x18\x01 \x01(\r\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.parley.llm.v1.Model\"\x90\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12\x1d\n\x15\x63ontext_length_tokens\x18\x03 \x01(\r\x12\x16\n\x0esupports_tools\x18\x04 \x01(\x08\x12\x17\n\x0fsupports_images\x18\x05 \x01(\x08\x12\x18\n\x10supports_prefill\x18\x06 \x01(\x08*f\n\x0c\x43ommitPolicy\x12\x1d\n\x19\x43OMMIT_POLICY_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43OMMIT_POLICY_ON_COMPLETION\x10\x01\x12\x16\n\x12\x43OMMIT_POLICY_HELD\x10\x02\x32\x82\x02\n\x14LanguageModelService\x12M\n\x08Generate\x12\x1e.parley.llm.v1.GenerateRequest\x1a\x1f.parley.llm.v1.GenerateResponse0\x01\x12H\n\x07Prefill\x12\x1d.parley.llm.v1.PrefillRequest\x1a\x1e.parley.llm.v1.PrefillResponse\x12Q\n\nListModels\x12 .parley.llm.v1.ListModelsRequest\x1a!.parley.llm.v1.ListModelsResponseB\x17P\x01Z\x13parley/llm/v1;llmv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,36 +34,36 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.llm.v1.llm_service_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'P\001Z\023parley/llm/v1;llmv1'
-  _globals['_COMMITPOLICY']._serialized_start=1996
-  _globals['_COMMITPOLICY']._serialized_end=2098
+  _globals['_COMMITPOLICY']._serialized_start=2020
+  _globals['_COMMITPOLICY']._serialized_end=2122
   _globals['_GENERATEREQUEST']._serialized_start=110
-  _globals['_GENERATEREQUEST']._serialized_end=610
-  _globals['_TOOLSET']._serialized_start=612
-  _globals['_TOOLSET']._serialized_end=660
-  _globals['_GENERATERESPONSE']._serialized_start=663
-  _globals['_GENERATERESPONSE']._serialized_end=1068
-  _globals['_GENERATIONSTARTED']._serialized_start=1070
-  _globals['_GENERATIONSTARTED']._serialized_end=1142
-  _globals['_TEXTDELTA']._serialized_start=1144
-  _globals['_TEXTDELTA']._serialized_end=1169
-  _globals['_REASONINGDELTA']._serialized_start=1171
-  _globals['_REASONINGDELTA']._serialized_end=1201
-  _globals['_SPEECHSEGMENT']._serialized_start=1203
-  _globals['_SPEECHSEGMENT']._serialized_end=1294
-  _globals['_TOOLCALLERROR']._serialized_start=1296
-  _globals['_TOOLCALLERROR']._serialized_end=1376
-  _globals['_GENERATIONCOMPLETED']._serialized_start=1379
-  _globals['_GENERATIONCOMPLETED']._serialized_end=1549
-  _globals['_PREFILLREQUEST']._serialized_start=1552
-  _globals['_PREFILLREQUEST']._serialized_end=1721
-  _globals['_PREFILLRESPONSE']._serialized_start=1723
-  _globals['_PREFILLRESPONSE']._serialized_end=1766
-  _globals['_LISTMODELSREQUEST']._serialized_start=1768
-  _globals['_LISTMODELSREQUEST']._serialized_end=1787
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1789
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1847
-  _globals['_MODEL']._serialized_start=1850
-  _globals['_MODEL']._serialized_end=1994
-  _globals['_LANGUAGEMODELSERVICE']._serialized_start=2101
-  _globals['_LANGUAGEMODELSERVICE']._serialized_end=2359
+  _globals['_GENERATEREQUEST']._serialized_end=634
+  _globals['_TOOLSET']._serialized_start=636
+  _globals['_TOOLSET']._serialized_end=684
+  _globals['_GENERATERESPONSE']._serialized_start=687
+  _globals['_GENERATERESPONSE']._serialized_end=1092
+  _globals['_GENERATIONSTARTED']._serialized_start=1094
+  _globals['_GENERATIONSTARTED']._serialized_end=1166
+  _globals['_TEXTDELTA']._serialized_start=1168
+  _globals['_TEXTDELTA']._serialized_end=1193
+  _globals['_REASONINGDELTA']._serialized_start=1195
+  _globals['_REASONINGDELTA']._serialized_end=1225
+  _globals['_SPEECHSEGMENT']._serialized_start=1227
+  _globals['_SPEECHSEGMENT']._serialized_end=1318
+  _globals['_TOOLCALLERROR']._serialized_start=1320
+  _globals['_TOOLCALLERROR']._serialized_end=1400
+  _globals['_GENERATIONCOMPLETED']._serialized_start=1403
+  _globals['_GENERATIONCOMPLETED']._serialized_end=1573
+  _globals['_PREFILLREQUEST']._serialized_start=1576
+  _globals['_PREFILLREQUEST']._serialized_end=1745
+  _globals['_PREFILLRESPONSE']._serialized_start=1747
+  _globals['_PREFILLRESPONSE']._serialized_end=1790
+  _globals['_LISTMODELSREQUEST']._serialized_start=1792
+  _globals['_LISTMODELSREQUEST']._serialized_end=1811
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1813
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1871
+  _globals['_MODEL']._serialized_start=1874
+  _globals['_MODEL']._serialized_end=2018
+  _globals['_LANGUAGEMODELSERVICE']._serialized_start=2125
+  _globals['_LANGUAGEMODELSERVICE']._serialized_end=2383
 # @@protoc_insertion_point(module_scope)

@@ -70,6 +70,7 @@ class GenerateRequest(_message.Message):
     ENABLE_SPEECH_SEGMENTS_FIELD_NUMBER: _builtins.int
     SEGMENT_SENTENCES_FIELD_NUMBER: _builtins.int
     BACKEND_OPTIONS_FIELD_NUMBER: _builtins.int
+    ANSWER_ITEM_ID_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """Empty means stateless."""
     instructions: _builtins.str
@@ -86,6 +87,8 @@ class GenerateRequest(_message.Message):
     """Send speech segments: speakable text, cut at sentence ends."""
     segment_sentences: _builtins.int
     """Sentences a speech segment holds; absent means the server's default."""
+    answer_item_id: _builtins.str
+    """The item_id of what is answered, once it enters the history."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.Message]:
         """Oldest first. Required when stateless."""
@@ -117,10 +120,11 @@ class GenerateRequest(_message.Message):
         enable_speech_segments: _builtins.bool = ...,
         segment_sentences: _builtins.int | None = ...,
         backend_options: _struct_pb2.Struct | None = ...,
+        answer_item_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_instructions", b"_instructions", "_segment_sentences", b"_segment_sentences", "backend_options", b"backend_options", "instructions", b"instructions", "sampling", b"sampling", "segment_sentences", b"segment_sentences", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_instructions", b"_instructions", "_segment_sentences", b"_segment_sentences", "backend_options", b"backend_options", "commit_policy", b"commit_policy", "conversation_id", b"conversation_id", "enable_speech_segments", b"enable_speech_segments", "instructions", b"instructions", "language_code", b"language_code", "messages", b"messages", "model", b"model", "sampling", b"sampling", "segment_sentences", b"segment_sentences", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_instructions", b"_instructions", "_segment_sentences", b"_segment_sentences", "answer_item_id", b"answer_item_id", "backend_options", b"backend_options", "commit_policy", b"commit_policy", "conversation_id", b"conversation_id", "enable_speech_segments", b"enable_speech_segments", "instructions", b"instructions", "language_code", b"language_code", "messages", b"messages", "model", b"model", "sampling", b"sampling", "segment_sentences", b"segment_sentences", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__instructions: _TypeAlias = _typing.Literal["instructions"]  # noqa: Y015
     _WhichOneofArgType__instructions: _TypeAlias = _typing.Literal["_instructions", b"_instructions"]  # noqa: Y015

@@ -10,6 +10,7 @@ from orchestrator.domain import (
     AudioDelta,
     Failure,
     FunctionCall,
+    ItemDeleted,
     ResponseCreated,
     ResponseDone,
     ResponseStatus,
@@ -110,3 +111,23 @@ def test_what_is_played_is_counted_from_the_item_that_the_client_plays() -> None
 def test_what_is_said_of_a_response_that_has_ended_is_dropped() -> None:
     done = ResponseDone("r", ResponseStatus.CANCELLED, "", TurnTimings())
     assert told(ResponseCreated("r", "i", PCM), done, AudioDelta("r", "i", SECOND, 0.0))[-1]["type"] == "response.done"
+
+
+def test_what_the_session_deletes_as_one_are_several_items() -> None:
+    call = chat_pb2.ToolCall(id="c", name="get_time", arguments_json="{}")
+    events = told(
+        SpeechStopped("u", 1.0),
+        ResponseCreated("r", "i", PCM),
+        AudioDelta("r", "i", SECOND, 0.0),
+        SpeechStarted("u", 1.0),
+        AudioDelta("r", "i", SECOND, 1.0),
+        FunctionCall("r", call),
+        ResponseDone("r", ResponseStatus.COMPLETED, "", TurnTimings()),
+        ItemDeleted("i"),
+        ItemDeleted("c"),
+        ItemDeleted("of an earlier session"),
+        SpeechStopped("v", 3.0),
+    )
+    deleted = [event["item_id"] for event in events if event["type"] == "conversation.item.deleted"]
+    assert deleted == ["i", "i_2", "item_c", "of an earlier session"]
+    assert events[-1]["previous_item_id"] == "u"
