@@ -13,6 +13,9 @@ from services.common.errors import InvalidArgumentError, NotFoundError, ParleyEr
 
 log = logging.getLogger(__name__)
 
+DELETED = "conversation_item_delete.item_id"
+"""The client's field that names what is to be deleted."""
+
 
 class Items:
     """Adds messages one after another; one that is refused is told to the client, by the event that brought it.
@@ -50,16 +53,18 @@ class Items:
                 if message.tool_call_id and not isinstance(error, NotFoundError | InvalidArgumentError):
                     self._on_unanswered(message.tool_call_id)
 
-    async def delete(self, item_id: str, client_event_id: str) -> None:
+    async def delete(self, item_id: str, client_event_id: str, *, missing_ok: bool) -> None:
         """Delete an item after what came before; the client is told of it."""
         async with self._order:
             try:
                 await self._llm.delete_item(self.conversation_id, item_id)
             except ParleyError as error:
-                self._outbox.put(Failure(error, client_event_id))
-            else:
-                self._on_deleted(item_id)
-                self._outbox.put(ItemDeleted(item_id))
+                missing = isinstance(error, NotFoundError) and error.field == DELETED
+                if not (missing and missing_ok):
+                    self._outbox.put(Failure(error, client_event_id))
+                    return
+            self._on_deleted(item_id)
+            self._outbox.put(ItemDeleted(item_id))
 
     async def added(self) -> None:
         """Wait until the messages given so far are in the history."""

@@ -38,7 +38,7 @@ from orchestrator.domain import (
 )
 from orchestrator.hearing import Hearing
 from orchestrator.interruptions import Echo, interrupts
-from orchestrator.items import Items
+from orchestrator.items import DELETED, Items
 from orchestrator.messages import late_output, no_output, user_message
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
@@ -208,22 +208,28 @@ class LiveSession:
             self._own(self._items.add(message, client_event_id))
         self._execute(commands)
 
-    def delete_item(self, item_id: str, client_event_id: str) -> None:
+    def delete_item(self, item_id: str, client_event_id: str, *, missing_ok: bool = False) -> None:
         """Take an item out of the history, in the order of these calls and those of `create_item`.
+
+        Args:
+            item_id: of an utterance, a response or a message; or the id of a function call.
+            client_event_id: of the event that asks for it.
+            missing_ok: whether the item may have left nothing in the history, such as an answer that nobody heard.
 
         Raises:
             InvalidArgumentError: none is named.
-            FailedPreconditionError: it belongs to the response that is running.
+            FailedPreconditionError: it belongs to the response that is running, or is not in the history yet.
             OverloadedError: where too many wait already.
         """
-        field = "conversation_item_delete.item_id"
         if not item_id:
-            raise InvalidArgumentError("is required", field=field)
+            raise InvalidArgumentError("is required", field=DELETED)
         if self._turn is not None and self._turn.has(item_id):
-            raise FailedPreconditionError("belongs to the response that is running: cancel that first", field=field)
+            raise FailedPreconditionError("belongs to the response that is running: cancel that first", field=DELETED)
+        if item_id == self._untranscribed or self._state.waits(item_id):
+            raise FailedPreconditionError("is not in the conversation yet", field=DELETED)
         self._check_waiting()
         self._active_at = clock.now()
-        self._own(self._items.delete(item_id, client_event_id))
+        self._own(self._items.delete(item_id, client_event_id, missing_ok=missing_ok))
 
     def truncate(self, item_id: str, played_s: float) -> None:
         """The client played only so much of an item's audio.

@@ -136,6 +136,10 @@ class Session:
         """The response that has not ended yet."""
         return self._response.id if self._response else None
 
+    def waits(self, utterance: str) -> bool:
+        """Whether the words of an utterance are to be answered after the current response."""
+        return any(turn.item_id == utterance for turn in self._queue)
+
     # What the user does
 
     def speech_started(self, utterance: str, now: float) -> list[Command]:

@@ -114,7 +114,7 @@ class Turn:
         return self.output.item_id
 
     def has(self, item_id: str) -> bool:
-        """Whether this is its answer, one of its calls, or what it answers; nothing is, once the client knows its end."""
+        """Whether this is its answer, one of its calls, or what it answers, until the client knows of its end."""
         if self._told:
             return False
         asked = (message.item_id for message in self._prompt.messages)

@@ -55,7 +55,9 @@ class RealtimeClient:
                 item = self._told.items.known(event.item_id)
                 return self._told.write({"type": "conversation.item.retrieved", "item": item})
             case events.ItemDelete():
-                self._session.delete_item(self._told.items.name(event.item_id), event.event_id or "")
+                items = self._told.items
+                known = items.get(event.item_id) is not None
+                self._session.delete_item(items.name(event.item_id), event.event_id or "", missing_ok=known)
             case events.ResponseCreate():
                 wanted = event.response
                 config = None if wanted is None else response_config(wanted, self._told.session)

@@ -16,7 +16,7 @@ from orchestrator.stages.language_model import (
     Prompt,
     SpeechSegment,
 )
-from services.common.errors import ParleyError
+from services.common.errors import NotFoundError, ParleyError
 
 Step = GenerationEvent | ParleyError | asyncio.Event
 """An event to send, an error to fail with, or something to wait for."""
@@ -44,6 +44,8 @@ class ScriptedLlm:
     """Calls that the history keeps of a response that was cut."""
     items: list[chat_pb2.Message] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    missing: set[str] = field(default_factory=set)
+    """Items that the history does not have."""
     closed: int = 0
 
     async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
@@ -71,6 +73,8 @@ class ScriptedLlm:
         self.items.append(message)
 
     async def delete_item(self, conversation_id: str, item_id: str) -> None:
+        if item_id in self.missing:
+            raise NotFoundError("no such item", field="conversation_item_delete.item_id")
         self.deleted.append(item_id)
 
     async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:

@@ -29,9 +29,7 @@ def user(text: str) -> chat_pb2.Message:
 
 
 def named(text: str) -> chat_pb2.Message:
-    return chat_pb2.Message(
-        role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)], item_id=f"i_{text}"
-    )
+    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)], item_id=f"i_{text}")
 
 
 def said(messages: Any) -> list[str]:

@@ -639,3 +639,33 @@ async def test_the_output_of_a_call_that_was_deleted_is_not_waited_for() -> None
         client.session.create_response()
         assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
         assert client.stages.llm.items == [], "it goes nowhere"
+
+
+@pytest.mark.parametrize("missing_ok", [True, False])
+async def test_an_item_that_left_nothing_in_the_history_is_deleted_where_the_client_may_know_it(
+    *, missing_ok: bool
+) -> None:
+    async with Client() as client:
+        client.stages.llm.missing.add("i")
+        client.session.delete_item("i", "e", missing_ok=missing_ok)
+        if missing_ok:
+            assert (await client.until(ItemDeleted)).item_id == "i"
+        else:
+            failure = await client.until(Failure)
+            assert (failure.client_event_id, failure.error.field) == ("e", "conversation_item_delete.item_id")
+
+
+async def test_words_on_their_way_to_the_history_are_not_deleted_from_it() -> None:
+    never = [*answer("A long answer.")[:-1], asyncio.Event()]
+    quiet = SessionConfig(turn_detection=TurnDetection(interrupt_response=False))
+    async with Client(never, answer("Two."), config=quiet) as client:
+        await client.say("hi")
+        await client.until(AudioDelta)
+        client.hear(SpeechStarted("v", 1.1), SpeechStopped("v", 1.5))
+        await client.until(SpeechStopped)
+        for words in (None, TranscriptCompleted("v", "and you", "en")):
+            if words is not None:
+                client.hear(words)
+                await client.until(TranscriptCompleted)
+            with pytest.raises(FailedPreconditionError, match="not in the conversation yet"):
+                client.session.delete_item(client.events[-1].item_id, "")
