@@ -139,7 +139,11 @@ class FailoverLanguageModel:
         async def delete(service: _Service) -> None:
             await self._in_place(service, lambda: service.model.delete_item(conversation_id, item_id))
 
-        service, _ = await self._anywhere(delete)
+        try:
+            service, _ = await self._anywhere(delete)
+        except NotFoundError:  # it may have left the service's window, and must not come back to another's
+            self._forget(item_id)
+            raise
         for other in self._services:
             if other is not service:
                 other.deleted.append(item_id)
@@ -325,16 +329,15 @@ def without(messages: Sequence[chat_pb2.Message], item_id: str) -> list[chat_pb2
 def _without(message: chat_pb2.Message, item_id: str, calls: set[str]) -> chat_pb2.Message | None:
     if message.tool_call_id in calls:
         return None
-    content = [] if message.item_id == item_id else message.content
+    named = message.item_id == item_id
     left = [call for call in message.tool_calls if call.id not in calls]
+    if not named and len(left) == len(message.tool_calls):
+        return message
+    content = [] if named else message.content
     if not content and not left:
         return None
-    changed = chat_pb2.Message()
-    changed.CopyFrom(message)
-    del changed.content[:], changed.tool_calls[:]
-    changed.content.extend(content)
-    changed.tool_calls.extend(left)
-    return changed
+    item_id = "" if named else message.item_id
+    return chat_pb2.Message(id=message.id, role=message.role, content=content, tool_calls=left, item_id=item_id)
 
 
 def lacking(theirs: Sequence[chat_pb2.Message], ours: Sequence[chat_pb2.Message]) -> tuple[chat_pb2.Message, ...]:

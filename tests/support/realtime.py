@@ -6,14 +6,19 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import numpy as np
 import openai
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter, ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 
+from services.common.audio import encode
+from services.common.audio_format import AudioFormat, Encoding
 from tests.support.servers import RunningServer
 
 _EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+VOICE = encode(np.tile(np.repeat(np.float32([0.5, -0.5]), 24), 500), AudioFormat(Encoding.PCM_S16LE, 24_000))
+"""A second of what the fake recogniser takes for speech."""
 OPEN = ("conversation.created",)
 
 

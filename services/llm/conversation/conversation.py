@@ -289,10 +289,9 @@ def _deleted(messages: tuple[Message, ...], item_ids: frozenset[str], calls: fro
         if message.role is Role.TOOL and message.tool_call_id in calls:
             continue
         if message.item_id in item_ids or any(call.id in calls for call in message.tool_calls):
-            content = () if message.item_id in item_ids else message.content
-            message = replace(
-                message, content=content, tool_calls=tuple(call for call in message.tool_calls if call.id not in calls)
-            )
+            if message.item_id in item_ids:
+                message = replace(message, content=(), item_id="")  # calls that stay are items of their own
+            message = replace(message, tool_calls=tuple(call for call in message.tool_calls if call.id not in calls))
             if not message.content and not message.tool_calls:
                 continue
         left.append(message)

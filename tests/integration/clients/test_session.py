@@ -8,7 +8,17 @@ import grpc
 import pytest
 from parley.agent.v1 import agent_service_pb2 as pb
 from parley.common.v1 import chat_pb2
-from parley_client import AudioDelta, Event, Reconnected, ResponseStarted, Session, SessionError, Tool, connect
+from parley_client import (
+    AudioDelta,
+    Event,
+    ItemDeleted,
+    Reconnected,
+    ResponseStarted,
+    Session,
+    SessionError,
+    Tool,
+    connect,
+)
 
 from services.common.errors import ConversationNotFoundError, OverloadedError
 from services.common.status import to_status
@@ -85,6 +95,18 @@ async def test_interrupting_stops_playback_and_cancels_the_response() -> None:
                 await session.interrupt()
                 assert playback.read(2) == b""
     assert received == ["conversation_item_truncate", "response_cancel"]
+
+
+async def test_an_item_is_deleted_and_the_user_of_the_session_hears_of_it() -> None:
+    async def script(requests: Requests, context: Any) -> Responses:
+        await next_of(requests, "session_update")
+        yield created()
+        asked = await next_of(requests, "conversation_item_delete")
+        yield pb.ConverseResponse(conversation_item_deleted=pb.ConversationItemDeleted(item_id=asked.item_id))
+
+    async with voice_agent(script) as target, connect(target) as session:
+        await session.delete("u")
+        assert await all_events(session) == [ItemDeleted("u")]
 
 
 async def test_a_truncation_that_came_too_late_is_no_event() -> None:

@@ -9,13 +9,11 @@ import pytest
 
 from services.common.audio import encode
 from services.common.audio_format import AudioFormat, Encoding
-from tests.support.realtime import Realtime, realtime
+from tests.support.realtime import VOICE, Realtime, realtime
 from tests.support.servers import RunningServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 PUSH_TO_TALK = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
-VOICE = encode(np.tile(np.repeat(np.float32([0.5, -0.5]), 24), 500), AudioFormat(Encoding.PCM_S16LE, 24_000))
-"""A second of what the fake recogniser takes for speech."""
 SYLLABLE = VOICE[: len(VOICE) // 4]
 """Too short for the recogniser to have words of it yet."""
 SILENCE = bytes(len(VOICE))

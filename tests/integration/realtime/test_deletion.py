@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.realtime import Realtime, realtime
+from tests.support.realtime import VOICE, Realtime, realtime
 from tests.support.stack import fake_stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -51,3 +51,15 @@ async def test_the_next_prompt_lacks_what_was_deleted() -> None:
         await client.send("conversation.item.delete", item_id="i_Alpha.", event_id="again")
         error = (await client.until("error"))["error"]
         assert (error["param"], error["event_id"]) == ("item_id", "again")
+        await client.send("session.update", session={"type": "realtime", "output_modalities": ["text"]})
+        await client.append(VOICE)
+        await client.append(bytes(len(VOICE)))
+        spoken = await client.until("conversation.item.input_audio_transcription.completed")
+        answer = (await client.until("response.done"))["response"]["output"][0]
+        assert spoken["transcript"] in answer["content"][0]["text"]
+        for item_id in (spoken["item_id"], answer["id"]):
+            assert await deleted(client, item_id) == [item_id]
+        await client.write_text("Delta.")
+        answer = (await client.until("response.done"))["response"]["output"][0]
+        assert "Delta." in answer["content"][0]["text"]
+        assert spoken["transcript"] not in answer["content"][0]["text"]

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.integration.realtime.test_bridge import VOICE
-from tests.support.realtime import sdk
+from tests.support.realtime import VOICE, sdk
 from tests.support.realtime_turns import three_turns
 from tests.support.servers import RunningServer
 

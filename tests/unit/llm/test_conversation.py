@@ -196,6 +196,7 @@ def test_a_deleted_call_takes_its_output_along_and_the_words_beside_it_stay() ->
     wordless = known.delete(frozenset({"i2"}))
     assert texts(wordless) == ["a", "", "1", "2"], "calls are items of their own"
     assert [call.id for call in wordless.messages[1].tool_calls] == ["c1", "c2"]
+    assert wordless.delete(frozenset({"i2"})) is wordless, "twice is as once"
     assert texts(known.delete(frozenset({"i1", "i2", "c1", "c2"}))) == []
 
 

@@ -380,5 +380,7 @@ def test_the_history_here_loses_what_the_services_lose() -> None:
     assert left[1] == output
     assert left[0] is not None
     assert (list(left[0].content), len(left[0].tool_calls)) == ([], 2)
+    again = [left[0], chat_pb2.Message(role=chat_pb2.ROLE_TOOL, tool_call_id="c1")]
+    assert without(again, "a") == again
     called = chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, tool_calls=calls[:1], item_id="b")
     assert without([called, output], "b") == [None, None]
