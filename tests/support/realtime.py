@@ -17,7 +17,7 @@ from services.common.audio_format import AudioFormat, Encoding
 from tests.support.servers import RunningServer
 
 _EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
-VOICE = encode(np.tile(np.repeat(np.float32([0.5, -0.5]), 24), 500), AudioFormat(Encoding.PCM_S16LE, 24_000))
+VOICE = encode(np.tile(np.repeat(np.array([0.5, -0.5], np.float32), 24), 500), AudioFormat(Encoding.PCM_S16LE, 24_000))
 """A second of what the fake recogniser takes for speech."""
 OPEN = ("conversation.created",)
 
