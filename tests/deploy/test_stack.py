@@ -1,16 +1,20 @@
-"""`docker compose up` with the embedded models: a spoken conversation on the one published port."""
+"""`docker compose up` with the embedded models: a spoken conversation on the published port, the bridge beside it."""
 
+import json
 import time
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
+import websockets
 from parley.agent.v1 import agent_service_pb2 as pb
 
 from cli.word_errors import word_error_rate
-from tests.support.compose import Compose, needs_compose
+from tests.support.compose import DEPLOY, Compose, needs_compose
 from tests.support.docker_engine import Engine
 from tests.support.microphone import open_microphone, recording
+from tests.support.redis_server import free_port
 from tests.support.stack import conversation
 
 pytestmark = [pytest.mark.docker, pytest.mark.models, needs_compose, pytest.mark.timeout(600)]
@@ -28,7 +32,9 @@ SAID = {
 async def test_the_embedded_stack_holds_a_spoken_conversation_and_ends_within_its_grace(
     engine: Engine, samples: Path
 ) -> None:
-    compose = Compose(engine, PARLEY_LLM_GEN_MAX_NEW_TOKENS="30")
+    bridge = f"127.0.0.1:{free_port()}"
+    files = (DEPLOY / "compose.realtime.yaml",)
+    compose = Compose(engine, *files, PARLEY_LLM_GEN_MAX_NEW_TOKENS="30", PUBLISH_REALTIME=bridge)
     try:
         begun = time.monotonic()
         await compose.up()
@@ -48,6 +54,10 @@ async def test_the_embedded_stack_holds_a_spoken_conversation_and_ends_within_it
                 assert done.transcript
                 answer = np.frombuffer(client.audio()[before:], "<i2")
                 assert np.abs(answer).max() > 1000
+        async with httpx2.AsyncClient() as browser:
+            assert "Parley" in (await browser.get(f"http://{bridge}/")).text
+        async with websockets.connect(f"ws://{bridge}/v1/realtime") as socket:
+            assert json.loads(await socket.recv())["type"] == "session.created"
         begun = time.monotonic()
         await compose.do("stop")
         print(f"stopped after {time.monotonic() - begun:.1f} s")
