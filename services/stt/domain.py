@@ -104,10 +104,14 @@ class SpeechResumed:
 
 @dataclass(frozen=True)
 class SpeechStopped:
-    """An utterance was closed; `offset_s` is the end of its speech."""
+    """An utterance was closed; `offset_s` is the end of its speech.
+
+    `turn_end_probability` in [0, 1] is what a turn-end model made of it, None where it was not asked, or not in time.
+    """
 
     utterance_id: str
     offset_s: float
+    turn_end_probability: float | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from services.stt.owned_tasks import OwnedTasks
 from services.stt.segment_recognizer import SegmentRecognizer
 from services.stt.segmenter import Segmenter
 from services.stt.timebase import to_seconds
+from services.stt.turn_end_model import TurnEndModel
 from services.stt.utterance import Utterance
 
 _EVENTS_AHEAD = 256
@@ -65,6 +66,7 @@ class Listener:
     options: what the client asked for.
     interim_interval_s: seconds of audio between two interim transcripts.
     metrics: where durations go.
+    turn_end_model: hears whether a turn has ended; None: the words alone tell.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Listener:
         options: StreamOptions,
         interim_interval_s: float,
         metrics: SttMetrics,
+        turn_end_model: TurnEndModel | None = None,
     ) -> None:
         self._model = engine.info.name
         self._segmenter = segmenter
@@ -88,7 +91,7 @@ class Listener:
         self._closings: asyncio.Queue[_Closing | None] = asyncio.Queue(_FINALS_AHEAD)
         self._tasks = OwnedTasks()
         self._recognizer = SegmentRecognizer(
-            engine, segmenter, self._tasks, options, self._put_interim, interim_interval_s, metrics
+            engine, segmenter, self._tasks, options, self._put_interim, interim_interval_s, metrics, turn_end_model
         )
         self._utterance: Utterance | None = None
         self._call_span = tracing.current()
@@ -206,7 +209,9 @@ class Listener:
             closing.utterance.span.event("end of speech", at=closing.ended_at)
             closing.utterance.span.event("turn ended")
             self._call_span.activate()
-            await self._events.put(SpeechStopped(closing.utterance.id, to_seconds(closing.utterance.speech_end)))
+            offset_s = to_seconds(closing.utterance.speech_end)
+            probability = closing.utterance.turn_end_probability
+            await self._events.put(SpeechStopped(closing.utterance.id, offset_s, probability))
         await self._closings.put(closing)
 
     async def _deliver_finals(self) -> None:

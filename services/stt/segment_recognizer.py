@@ -2,7 +2,8 @@
 
 The final transcript is what the user waits for. So it is computed *ahead*: at a soft silence the segment so far is
 recognized, and if the silence lasts until the endpoint, that result is the final one and is there at once. If the
-speaker goes on it is dropped. What was recognized also says how long to wait: shortly after a whole sentence.
+speaker goes on it is dropped. What was recognized also says how long to wait: shortly after a whole sentence. A
+turn-end model, where there is one, listens at the same time; nothing ever waits for it.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from services.stt.metrics import SttMetrics
 from services.stt.owned_tasks import OwnedTasks
 from services.stt.segmenter import Segmenter
 from services.stt.timebase import FRAME_SAMPLES, to_samples, to_seconds
+from services.stt.turn_end_model import TurnEndModel
 from services.stt.utterance import Utterance
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ class _Segment:
     interim: "asyncio.Task[None] | None" = None
     ahead: "asyncio.Task[Recognition] | None" = None
     ahead_end: int = 0
+    at_pause: Recognition | None = None
+    turn_end: "asyncio.Task[None] | None" = None
 
 
 class SegmentRecognizer:
@@ -47,6 +51,7 @@ class SegmentRecognizer:
     emit: sends a transcript.
     interim_interval_s: seconds of audio between two of them.
     metrics: where durations go.
+    turn_end_model: hears at a pause whether the turn has ended; None: the words alone tell.
     """
 
     def __init__(
@@ -58,7 +63,9 @@ class SegmentRecognizer:
         emit: Callable[[Transcript], Awaitable[None]],
         interim_interval_s: float,
         metrics: SttMetrics,
+        turn_end_model: TurnEndModel | None = None,
     ) -> None:
+        self._turn_end_model = turn_end_model
         self._engine = engine
         self._segmenter = segmenter
         self._tasks = tasks
@@ -76,6 +83,7 @@ class SegmentRecognizer:
 
     def begin(self, utterance: Utterance, start: int, onset: int) -> None:
         """A segment of an utterance begins: its audio at sample `start`, its speech at `onset`."""
+        utterance.turn_end_probability = None
         self._segment = _Segment(utterance, start, interim_at=onset)
 
     def pause(self, end: int) -> None:
@@ -85,14 +93,19 @@ class SegmentRecognizer:
             return
         _cancel(segment.interim)
         segment.ahead_end = end
-        segment.ahead = self._tasks.spawn(self._recognize_ahead(segment, self._segmenter.samples(segment.start, end)))
+        samples = self._segmenter.samples(segment.start, end)
+        segment.ahead = self._tasks.spawn(self._recognize_ahead(segment, samples))
+        if self._turn_end_model is not None:
+            segment.turn_end = self._tasks.spawn(self._hear_turn_end(self._turn_end_model, segment, samples))
 
     def resume(self) -> None:
         """It has not: drop what was begun."""
-        if self._segment is not None and self._segment.ahead is not None:
+        segment = self._segment
+        if segment is not None and segment.ahead is not None:
             self._metrics.ahead(adopted=False)
-            _cancel(self._segment.ahead)
-            self._segment.ahead = None
+            _cancel(segment.ahead)
+            _cancel(segment.turn_end)
+            segment.ahead = segment.at_pause = segment.utterance.turn_end_probability = None
 
     def end(self, end: int) -> "asyncio.Task[Recognition]":
         """The segment has ended at sample `end`: the task that knows its text, begun already if all went well."""
@@ -101,6 +114,7 @@ class SegmentRecognizer:
             raise RuntimeError("no segment is open")
         self.finals_due += 1
         _cancel(segment.interim)
+        _cancel(segment.turn_end)
         if segment.ahead is not None:
             adopted = segment.ahead_end == end
             self._metrics.ahead(adopted=adopted)
@@ -146,14 +160,30 @@ class SegmentRecognizer:
 
     async def _paused(self, segment: _Segment, recognition: Recognition) -> None:
         """Let the words decide how long to wait, and tell the client what would be final."""
+        segment.at_pause = recognition
         transcript = segment.utterance.at_pause(recognition, segment.ahead_end)
-        endpointing = self._options.endpointing
-        self._segmenter.expect_end(turn_end.end_silence_s(endpointing, transcript.text, recognition.language))
+        self._expect_end(segment, recognition)
         if self._options.pauses:
             self._last_interim = transcript.text
             await self._emit(transcript)
         else:
             await self._offer(segment, recognition, segment.ahead_end)
+
+    async def _hear_turn_end(self, model: TurnEndModel, segment: _Segment, samples: Samples) -> None:
+        """Let the sound have its say in how long to wait, beside the words and never without them."""
+        try:
+            segment.utterance.turn_end_probability = await model.probability(samples)
+        except Exception:  # the words tell enough
+            log.exception("the turn-end model failed")
+            return
+        if segment.at_pause is not None:
+            self._expect_end(segment, segment.at_pause)
+
+    def _expect_end(self, segment: _Segment, recognition: Recognition) -> None:
+        said = segment.utterance.at_pause(recognition, segment.ahead_end).text
+        heard = segment.utterance.turn_end_probability
+        wait_s = turn_end.end_silence_s(self._options.endpointing, said, recognition.language, heard)
+        self._segmenter.expect_end(wait_s)
 
     async def _interim(self, segment: _Segment, samples: Samples, end: int) -> None:
         request = replace(segment.utterance.request, word_timings=False)

@@ -5,11 +5,12 @@ from parley.stt.v1 import stt_service_pb2, stt_service_pb2_grpc
 
 from services.common.errors import StartupError
 from services.common.server import Service
-from services.stt import engines, languages
+from services.stt import engines, languages, weights
 from services.stt.metrics import SttMetrics
 from services.stt.servicer import SpeechToTextServicer
 from services.stt.settings import SttSettings
 from services.stt.transcriber import Transcriber
+from services.stt.turn_end_model import SmartTurn
 
 
 class SttService(Service):
@@ -23,7 +24,9 @@ class SttService(Service):
     def __init__(self, settings: SttSettings) -> None:
         self._settings = settings
         self._engine = engines.create(settings)
-        self._transcriber = Transcriber(self._engine, settings, SttMetrics())
+        name = settings.turn_end_model
+        self._turn_end_model = SmartTurn(weights.locate_turn_end(name)) if name else None
+        self._transcriber = Transcriber(self._engine, settings, SttMetrics(), self._turn_end_model)
 
     def register(self, server: grpc.aio.Server) -> None:
         stt_service_pb2_grpc.add_SpeechToTextServiceServicer_to_server(SpeechToTextServicer(self._transcriber), server)
@@ -33,6 +36,10 @@ class SttService(Service):
         info, language = self._engine.info, self._settings.language
         if language.lower() != languages.AUTO and languages.match(language, info.languages) is None:
             raise StartupError(f"--language {language}: the model {info.name} does not know it")
+        if self._turn_end_model is not None:
+            await self._turn_end_model.load()
 
     async def aclose(self) -> None:
+        if self._turn_end_model is not None:
+            await self._turn_end_model.aclose()
         await self._engine.aclose()

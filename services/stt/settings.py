@@ -88,6 +88,10 @@ class SttSettings(ServerSettings):
         "max_utterance", 25.0, "an utterance is closed after so many seconds, and the next begins there"
     )
 
+    turn_end_model: str = _flag(
+        *("", _ENDPOINTING, "model that hears whether a turn has ended: smart-turn or an .onnx file; empty is none")
+    )
+
     stt_max_streams: int = _flag(128, _ADMISSION, "live streams at a time; more are refused", ge=1)
     stt_max_transcriptions: int = _flag(8, _ADMISSION, "Transcribe calls at work at a time", ge=1)
     stt_max_waiting: int = _flag(64, _ADMISSION, "Transcribe calls that may wait; more are refused", ge=0)

@@ -13,6 +13,7 @@ from services.stt.metrics import SttMetrics
 from services.stt.recording import RecordingTranscriber, check_size
 from services.stt.segmenter import CountingSegmenter, Segmenter, VoiceSegmenter
 from services.stt.settings import SttSettings
+from services.stt.turn_end_model import TurnEndModel
 
 
 class Transcriber:
@@ -20,10 +21,14 @@ class Transcriber:
     engine: recognizes; loaded before the first request.
     settings: defaults and limits.
     metrics: where durations go.
+    turn_end_model: hears in live streams whether a turn has ended; None: the words alone tell.
     """
 
-    def __init__(self, engine: Engine, settings: SttSettings, metrics: SttMetrics) -> None:
+    def __init__(
+        self, engine: Engine, settings: SttSettings, metrics: SttMetrics, turn_end_model: TurnEndModel | None = None
+    ) -> None:
         self._engine = engine
+        self._turn_end_model = turn_end_model
         self._interim_interval_s = settings.interim_interval_s
         self._metrics = metrics
         self._streams = AdmissionQueue("live streams", running=settings.stt_max_streams, waiting=0)
@@ -72,7 +77,9 @@ class Transcriber:
             segmenter = self._segmenter(
                 options.transcription.audio_format, options.endpointing, manual_end=manual_end, counted=manual_end
             )
-            listener = Listener(self._engine, segmenter, options, self._interim_interval_s, self._metrics)
+            listener = Listener(
+                self._engine, segmenter, options, self._interim_interval_s, self._metrics, self._turn_end_model
+            )
             async with aclosing(listener.listen(incoming)) as events:
                 async for event in events:
                     yield event

@@ -1,8 +1,8 @@
-"""Does what was said so far sound finished? From its words alone, so that the wait for more can be short or long. Pure.
+"""Does what was said so far sound finished? From its words, so that the wait for more can be short or long. Pure.
 
 Final transcripts are punctuated, and in most languages the last word tells more than the punctuation: after "and",
 "the" or "because" something is to come, whatever the model has put behind it. A number is read out in groups with
-pauses between them, which no model hears as unfinished.
+pauses between them, which no model hears as unfinished. A turn-end model (`turn_end_model.py`) may add what it heard.
 """
 
 import re
@@ -38,6 +38,8 @@ _DIGIT_WORDS = frozenset(
     ["zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "double", "triple"]
 )
 _SHORT_ANSWER_ENDS = frozenset(["am", "is", "are", "do", "does", "did", "can"])
+_COMPLETE = 0.5
+"""Probability from which a turn-end model takes a turn for ended (smart-turn's own value)."""
 _FINISHED_MARKS = ".!?。！？।؟…"
 _CLOSING = "\"'”’»)]」』"
 _DIGIT_GROUP = re.compile(r"(?:^|[^\d,.])(?:\d[\s-]*){3,}$")
@@ -69,9 +71,26 @@ def ending(text: str, language: str) -> Ending:
     return Ending.FINISHED if said[-1] in _FINISHED_MARKS else Ending.OPEN
 
 
-def end_silence_s(config: EndpointingConfig, text: str, language: str) -> float:
-    """Seconds of silence that end an utterance which reads like this so far."""
-    match ending(text, language):
+def with_sound(read: Ending, turn_end_probability: float) -> Ending:
+    """How it ends if a model has also heard how likely that is, in [0, 1].
+
+    What was heard moves what was read by one step, so that neither decides alone: a model takes some whole sentences
+    for halves, which must not cost the longest wait. What reads unfinished stays it: no model hears that a number
+    lacks digits.
+    """
+    if read is Ending.UNFINISHED:
+        return read
+    if turn_end_probability >= _COMPLETE:
+        return Ending.FINISHED
+    return Ending.OPEN if read is Ending.FINISHED else Ending.UNFINISHED
+
+
+def end_silence_s(
+    config: EndpointingConfig, text: str, language: str, turn_end_probability: float | None = None
+) -> float:
+    """Seconds of silence that end an utterance which reads, and perhaps sounds, like this so far."""
+    read = ending(text, language)
+    match read if turn_end_probability is None else with_sound(read, turn_end_probability):
         case Ending.FINISHED if config.min_end_silence_s is not None:
             return min(config.min_end_silence_s, config.end_silence_s)
         case Ending.UNFINISHED if config.max_end_silence_s is not None:

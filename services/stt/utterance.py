@@ -22,6 +22,8 @@ class Utterance:
         self.onset = onset
         self.speech_end = onset
         """The sample at which its speech ended, as far as is known."""
+        self.turn_end_probability: float | None = None
+        """How likely, in [0, 1], the turn ends at its last pause, as far as a model has heard it."""
         self.span = tracing.OFF
         """What a trace tells of it."""
         self._options = options

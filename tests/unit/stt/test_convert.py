@@ -150,6 +150,8 @@ def test_the_other_events_become_their_messages() -> None:
     stopped = convert.streaming_response(SpeechStopped("u", 2.0))
     assert stopped.speech_stopped.offset.ToMilliseconds() == 2000
     assert not stopped.speech_stopped.HasField("turn_end_probability")
+    heard = convert.streaming_response(SpeechStopped("u", 2.0, 0.25)).speech_stopped
+    assert heard.turn_end_probability == 0.25
     for message in (
         convert.streaming_response(Completed("m", 3.0, 0.5)).completed,
         convert.recording_response(Completed("m", 3.0, 0.5)).completed,

@@ -28,7 +28,7 @@ from services.stt.listener import ForceEnd, Listener
 from services.stt.metrics import SttMetrics
 from services.stt.segmenter import VoiceSegmenter
 from tests.support.spans import recorded
-from tests.support.stt_doubles import PCM16, ScriptedEngine, pcm16, silence, speech
+from tests.support.stt_doubles import PCM16, ScriptedEngine, ScriptedTurnEnd, pcm16, silence, speech
 
 OPTIONS = TranscriptionOptions(PCM16, RecognitionRequest("en"), "en")
 INTERIM = replace(OPTIONS, interim_results=True)
@@ -46,12 +46,13 @@ class Stream:
         *,
         manual_end: bool = False,
         pauses: bool = False,
+        turn_end: ScriptedTurnEnd | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
         stream_options = StreamOptions(options, config or EndpointingConfig(), manual_end, pauses)
         self.endpointer = Endpointer(stream_options.endpointing, manual_end=manual_end)
         self.segmenter = VoiceSegmenter(options.audio_format, engine.new_detector(), self.endpointer)
-        self.listener = Listener(engine, self.segmenter, stream_options, 0.5, SttMetrics(self.registry))
+        self.listener = Listener(engine, self.segmenter, stream_options, 0.5, SttMetrics(self.registry), turn_end)
         self.incoming: asyncio.Queue[bytes | ForceEnd | None] = asyncio.Queue()
         self.events = self.listener.listen(self._read())
         self.read = asyncio.Event()
@@ -170,6 +171,16 @@ async def test_a_decode_ahead_is_dropped_when_the_speaker_goes_on() -> None:
 ADAPTIVE = EndpointingConfig(min_end_silence_s=0.3, end_silence_s=0.5, max_end_silence_s=1.2)
 
 
+async def closed_after_s(stream: Stream, silent_s: float) -> float:
+    """Seconds of silence, frame after frame, until the utterance is closed; `silent_s` of it was sent already."""
+    await stream.read.wait()
+    while stream.endpointer.speaking:
+        stream.send(pcm16(silence(0.032)))
+        await stream.read.wait()
+        silent_s += 0.032
+    return silent_s
+
+
 @pytest.mark.parametrize(
     ("said", "wait_s"), [("What is the time?", 0.3), ("what is the time", 0.5), ("What is the time and", 1.2)]
 )
@@ -178,14 +189,72 @@ async def test_how_long_an_end_is_waited_for_depends_on_what_was_said(said: str,
     async with aclosing(stream.events):
         stream.send(pcm16(speech(1), silence(0.2)))
         await stream.until(SpeechStarted)
-        await stream.read.wait()
-        waited_s = 0.2
-        while stream.endpointer.speaking:
-            stream.send(pcm16(silence(0.032)))
-            await stream.read.wait()
-            waited_s += 0.032
+        assert await closed_after_s(stream, 0.2) == pytest.approx(wait_s, abs=0.07)
         assert texts(await stream.until(Transcript)) == [said]
-    assert waited_s == pytest.approx(wait_s, abs=0.07)
+
+
+@pytest.mark.parametrize(
+    ("said", "probability", "wait_s"),
+    [
+        ("What is the time?", 0.9, 0.3),
+        ("What is the time?", 0.1, 0.5),
+        ("what is the time", 0.9, 0.3),
+        ("what is the time", 0.1, 1.2),
+        ("What is the time and", 0.9, 1.2),
+    ],
+)
+async def test_a_turn_end_model_shortens_or_lengthens_the_wait_and_is_told_of(
+    said: str, probability: float, wait_s: float
+) -> None:
+    turn_end = ScriptedTurnEnd(probability)
+    stream = Stream(ScriptedEngine(texts=[said]), config=ADAPTIVE, turn_end=turn_end)
+    async with aclosing(stream.events):
+        stream.send(pcm16(speech(1), silence(0.2)))
+        await stream.until(SpeechStarted)
+        assert await closed_after_s(stream, 0.2) == pytest.approx(wait_s, abs=0.07)
+        stopped = (await stream.until(SpeechStopped))[-1]
+        assert isinstance(stopped, SpeechStopped)
+        assert stopped.turn_end_probability == probability
+    assert turn_end.heard_s == [pytest.approx(1 + 0.1, abs=0.07)]
+
+
+@pytest.mark.parametrize("answer", [0.1, ValueError("broken")])
+async def test_nothing_waits_for_a_turn_end_model_that_is_late_or_fails(answer: float | Exception) -> None:
+    turn_end = ScriptedTurnEnd(answer)
+    if not isinstance(answer, Exception):
+        turn_end.gate.clear()
+    stream = Stream(ScriptedEngine(texts=["What is the time?"]), config=ADAPTIVE, turn_end=turn_end)
+    async with aclosing(stream.events):
+        stream.send(pcm16(speech(1), silence(0.2)))
+        await stream.until(SpeechStarted)
+        assert await closed_after_s(stream, 0.2) == pytest.approx(0.3, abs=0.07)
+        stopped, final = (await stream.until(Transcript))[-2:]
+    assert isinstance(stopped, SpeechStopped)
+    assert stopped.turn_end_probability is None
+    assert texts([final]) == ["What is the time?"]
+
+
+async def test_a_turn_end_model_alone_decides_nothing() -> None:
+    engine = ScriptedEngine()
+    engine.gate.clear()
+    stream = Stream(engine, config=ADAPTIVE, turn_end=ScriptedTurnEnd(0.99))
+    async with aclosing(stream.events):
+        stream.send(pcm16(speech(1), silence(0.2)))
+        await stream.until(SpeechStarted)
+        assert await closed_after_s(stream, 0.2) == pytest.approx(0.5, abs=0.07)
+
+
+async def test_what_a_turn_end_model_heard_at_a_pause_counts_no_more_when_the_speaker_goes_on() -> None:
+    stream = Stream(ScriptedEngine(), config=ADAPTIVE, turn_end=ScriptedTurnEnd(0.1, ValueError("broken")))
+    async with aclosing(stream.events):
+        stream.send(pcm16(speech(1), silence(0.2)))
+        await stream.until(SpeechStarted)
+        await stream.read.wait()
+        stream.send(pcm16(speech(1), silence(0.2)))
+        assert await closed_after_s(stream, 0.2) == pytest.approx(0.5, abs=0.07)
+        stopped = (await stream.until(SpeechStopped))[-1]
+    assert isinstance(stopped, SpeechStopped)
+    assert stopped.turn_end_probability is None
 
 
 async def test_pauses_are_told_with_the_text_so_far_to_those_who_asked() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from services.stt.endpointing import EndpointingConfig
-from services.stt.turn_end import Ending, end_silence_s, ending
+from services.stt.turn_end import Ending, end_silence_s, ending, with_sound
 
 FINISHED = [
     ("What is the time?", "en"),
@@ -64,3 +64,28 @@ def test_the_wait_follows_the_ending_within_what_is_configured() -> None:
 def test_one_wait_for_all_where_the_others_are_not_configured() -> None:
     config = EndpointingConfig(end_silence_s=0.7)
     assert {end_silence_s(config, text, "en") for text in ("Yes.", "yes", "yes and")} == {0.7}
+
+
+@pytest.mark.parametrize(
+    ("read", "complete", "incomplete"),
+    [
+        (Ending.FINISHED, Ending.FINISHED, Ending.OPEN),
+        (Ending.OPEN, Ending.FINISHED, Ending.UNFINISHED),
+        (Ending.UNFINISHED, Ending.UNFINISHED, Ending.UNFINISHED),
+    ],
+)
+def test_what_was_heard_moves_what_was_read_by_one_step(read: Ending, complete: Ending, incomplete: Ending) -> None:
+    assert [with_sound(read, probability) for probability in (1.0, 0.5, 0.49, 0.0)] == [
+        *(complete, complete),
+        *(incomplete, incomplete),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "probability", "wait_s"),
+    [("What is the time?", 0.1, 0.5), ("what is the time", 0.9, 0.3), ("what is the time", 0.1, 1.2)],
+)
+def test_the_wait_follows_what_was_heard_within_the_same_limits(text: str, probability: float, wait_s: float) -> None:
+    config = EndpointingConfig(end_silence_s=0.5, min_end_silence_s=0.3, max_end_silence_s=1.2)
+    assert end_silence_s(config, text, "en", probability) == wait_s
+    assert end_silence_s(EndpointingConfig(end_silence_s=0.7), text, "en", probability) == 0.7
