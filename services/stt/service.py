@@ -5,7 +5,7 @@ from parley.stt.v1 import stt_service_pb2, stt_service_pb2_grpc
 
 from services.common.errors import StartupError
 from services.common.server import Service
-from services.stt import engines, languages, weights
+from services.stt import engines, languages
 from services.stt.metrics import SttMetrics
 from services.stt.servicer import SpeechToTextServicer
 from services.stt.settings import SttSettings
@@ -25,7 +25,7 @@ class SttService(Service):
         self._settings = settings
         self._engine = engines.create(settings)
         name = settings.turn_end_model
-        self._turn_end_model = SmartTurn(weights.locate_turn_end(name)) if name else None
+        self._turn_end_model = SmartTurn(name) if name else None
         self._transcriber = Transcriber(self._engine, settings, SttMetrics(), self._turn_end_model)
 
     def register(self, server: grpc.aio.Server) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from services.common.audio import Samples
 from services.common.errors import StartupError
 from services.stt.timebase import to_samples
+from services.stt.weights import locate_turn_end
 
 _HEARD_S = 8
 _VARIANCE_FLOOR = 1e-7
@@ -33,11 +34,11 @@ class TurnEndModel(Protocol):
 
 class SmartTurn:
     """Args:
-    file: the model, as ONNX.
+    name: `smart-turn`, or the path of an ONNX file.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._thread = ThreadPoolExecutor(1, "stt-turn-end")
         self._run: Callable[[Samples], float] | None = None
 
@@ -45,14 +46,15 @@ class SmartTurn:
         """Load the model and try it.
 
         Raises:
-            StartupError: where the file is no such model.
+            StartupError: where it is missing, or the file is no such model.
         """
+        file = locate_turn_end(self._name)
         loop = asyncio.get_running_loop()
         try:
-            self._run = await loop.run_in_executor(self._thread, _load, self._file)
+            self._run = await loop.run_in_executor(self._thread, _load, file)
             await self.probability(np.zeros(to_samples(1.0), np.float32))
         except Exception as error:  # whatever ONNX Runtime makes of the file
-            raise StartupError(f"--turn_end_model: {self._file} is no smart-turn model: {error}") from error
+            raise StartupError(f"--turn_end_model: {file} is no smart-turn model: {error}") from error
 
     async def probability(self, samples: Samples) -> float:
         """As `TurnEndModel` has it."""
