@@ -28,8 +28,12 @@ export class Captions {
     if (following) this.#list.scrollTop = this.#list.scrollHeight;
   }
 
+  /** Marks an item as interrupted: it stays to be seen even if none of its words were heard. */
   cut(item) {
-    this.#entries.get(item)?.querySelector("p").classList.add("cut");
+    const entry = this.#entries.get(item);
+    if (!entry) return;
+    entry.hidden = false;
+    entry.querySelector("p").classList.add("cut");
   }
 
   /** Adds the latencies of a turn, in milliseconds for each stage, below the item that was said. */
