@@ -9,7 +9,7 @@ import pytest
 from tests.support.compose import BASE
 from tests.support.docker_engine import Engine
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]  # the images are built within the first test
 
 LARGEST_MB = {"orchestrator": 80, "llm-api": 150, "stt": 600, "tts": 600}
 """Above the base image, without weights."""

@@ -17,7 +17,7 @@ from tests.support.microphone import open_microphone, recording
 from tests.support.redis_server import free_port
 from tests.support.stack import conversation
 
-pytestmark = [pytest.mark.docker, pytest.mark.models, needs_compose, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.models, needs_compose, pytest.mark.timeout(1200)]
 
 VOICE_DETECTION = pb.TurnDetection(mode=pb.TurnDetection.MODE_SERVER_VAD)
 SAID = {

@@ -21,7 +21,7 @@ from tests.support.stack import Conversation, conversation
 pytestmark = [
     pytest.mark.docker,
     needs_compose,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
