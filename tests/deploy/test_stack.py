@@ -19,6 +19,8 @@ from tests.support.stack import conversation
 
 pytestmark = [pytest.mark.docker, pytest.mark.models, needs_compose, pytest.mark.timeout(1200)]
 
+ANSWERED = (pb.RESPONSE_STATUS_COMPLETED, pb.RESPONSE_STATUS_INCOMPLETE)
+"""An answer may be longer than the few tokens that the test lets the model write."""
 VOICE_DETECTION = pb.TurnDetection(mode=pb.TurnDetection.MODE_SERVER_VAD)
 SAID = {
     "austen_0880.wav": "He was not an ill-disposed young man,",
@@ -50,7 +52,7 @@ async def test_the_embedded_stack_holds_a_spoken_conversation_and_ends_within_it
                 done = await client.until("response_done")
                 print(f"heard {heard!r}, answered {done.transcript!r}")
                 assert word_error_rate(words, heard) <= 0.2
-                assert done.status == pb.RESPONSE_STATUS_COMPLETED
+                assert done.status in ANSWERED
                 assert done.transcript
                 answer = np.frombuffer(client.audio()[before:], "<i2")
                 assert np.abs(answer).max() > 1000
