@@ -20,7 +20,7 @@ from tests.support.stack import conversation
 pytestmark = [pytest.mark.docker, pytest.mark.models, needs_compose, pytest.mark.timeout(1200)]
 
 ANSWERED = (pb.RESPONSE_STATUS_COMPLETED, pb.RESPONSE_STATUS_INCOMPLETE)
-"""An answer may be longer than the few tokens that the test lets the model write."""
+"""A small model's answer may be longer than it may write."""
 VOICE_DETECTION = pb.TurnDetection(mode=pb.TurnDetection.MODE_SERVER_VAD)
 SAID = {
     "austen_0880.wav": "He was not an ill-disposed young man,",
@@ -82,7 +82,7 @@ async def test_the_profile_llama_cpp_answers_in_place_of_the_embedded_model(engi
             await client.write_text("What is the capital of France?")
             done = await client.until("response_done")
         print(f"llama.cpp answered {done.transcript!r}")
-        assert done.status == pb.RESPONSE_STATUS_COMPLETED
+        assert done.status in ANSWERED
         assert done.transcript
     finally:
         await compose.do("down", "--volumes", "--remove-orphans")
