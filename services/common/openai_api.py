@@ -1,5 +1,6 @@
 """What the speech engines that ask a server with OpenAI's API share: the client, its key, its errors in our words."""
 
+import logging
 import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -43,6 +44,7 @@ def client(
     """
     import openai
 
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs a line for each request
     limits = openai.DEFAULT_CONNECTION_LIMITS
     return openai.AsyncOpenAI(
         api_key=_key(base_url, key, key_variable),

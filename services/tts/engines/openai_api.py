@@ -77,7 +77,6 @@ class OpenAiEngine(Engine):
         except ImportError as error:
             message = f"--tts {self.name} needs the extra tts-openai-api: {error.name} is not installed"
             raise StartupError(message) from None
-        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs a line for each request
         names = settings.voice_names or await self._listed_voices()
         if not names:
             names = tuple(dict.fromkeys([settings.tts_voice or _VOICES[0], *_VOICES]))
