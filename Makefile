@@ -9,8 +9,8 @@ CHECKED := services orchestrator cli clients/python tools tests benchmarks
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-deploy install-turn-end test-old-cluster demo test test-clients test-deploy check protos release-contract \
-  image-requirements flags metrics format lock bench clean
+.PHONY: help install install-deploy install-turn-end test-old-cluster demo test test-faults test-clients test-deploy check protos \
+  release-contract image-requirements flags metrics format lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,8 +38,11 @@ install-turn-end: install ## install the weights of `--turn_end_model smart-turn
 demo: install ## speak a recorded sentence to four real services and hear the answer (out/answer.wav)
 	$(BIN)/parley demo -o out/answer.wav
 
-test: install check ## all checks and all tests
-	$(BIN)/pytest --ignore=tests/deploy
+test: install check ## all checks, and all tests but those of the targets below
+	$(BIN)/pytest --ignore=tests/deploy --ignore=tests/faults
+
+test-faults: install ## break links and kill programs while the stack talks
+	$(BIN)/pytest tests/faults
 
 test-deploy: install install-deploy ## build the images and test the deployment with a Docker engine, where there can be one
 	$(BIN)/pytest tests/deploy -rPs
