@@ -143,7 +143,9 @@ def _speech_started(event: domain.SpeechStarted) -> pb.InputAudioBufferSpeechSta
 
 
 def _speech_stopped(event: domain.SpeechStopped) -> pb.InputAudioBufferSpeechStopped:
-    return pb.InputAudioBufferSpeechStopped(item_id=event.item_id, audio_end=duration(event.end_s))
+    return pb.InputAudioBufferSpeechStopped(
+        item_id=event.item_id, audio_end=duration(event.end_s), turn_end_probability=event.turn_end_probability
+    )
 
 
 def _audio_delta(event: domain.AudioDelta) -> pb.ResponseOutputAudioDelta:

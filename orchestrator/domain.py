@@ -73,10 +73,14 @@ class SpeechStarted:
 
 @dataclass(frozen=True)
 class SpeechStopped:
-    """The user's turn is over; their speech ended `end_s` after the start of the stream."""
+    """The user's turn is over; their speech ended `end_s` after the start of the stream.
+
+    `turn_end_probability` in [0, 1] is what a turn-end model heard, None where there is none, or it was not in time.
+    """
 
     item_id: str
     end_s: float
+    turn_end_probability: float | None = None
 
 
 @dataclass(frozen=True)

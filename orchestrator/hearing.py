@@ -135,7 +135,7 @@ def _placed(event: ListeningEvent, item_id: str, base_s: float) -> ListeningEven
         case SpeechStarted(_, start_s):
             return SpeechStarted(item_id, start_s + base_s)
         case SpeechStopped(_, end_s):
-            return SpeechStopped(item_id, end_s + base_s)
+            return replace(event, item_id=item_id, end_s=end_s + base_s)
         case SpeechPaused(_, at_s):
             return SpeechPaused(item_id, at_s + base_s)
         case _:

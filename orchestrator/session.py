@@ -119,6 +119,8 @@ class Session:
     _asked: TurnInput | None = None
     """The response that was asked for before those words were known."""
     _abandoned: bool = False
+    _language_code: str = ""
+    """Of the user's last words: what continues after a function call is said in it, too."""
     calls: ToolCalls = field(default_factory=ToolCalls)
 
     @property
@@ -200,6 +202,8 @@ class Session:
         self._guess, self._committed = None, False
         asked, self._asked = self._asked, None
         answer = bool(text.strip()) and self.create_response
+        if text.strip():
+            self._language_code = language_code
         response = self._response
         if response is not None and response.speculative and not response.ending:
             if answer and normalized(text) == normalized(response.input.text or ""):
@@ -242,7 +246,7 @@ class Session:
             raise ToolOutputPendingError("function calls wait for their outputs", field="response_create")
         if self._continues():
             return []
-        asked = TurnInput(None, config=config)
+        asked = TurnInput(None, self._language_code, config=config)
         ended = self._committed or (self._voice is not None and not self._voice.speaking)
         if ended and not self.create_response:
             self._asked = asked
@@ -328,7 +332,7 @@ class Session:
         """Answer the outputs of functions."""
         if not self.create_response or not self.continue_calls or any(turn.continues for turn in self._queue):
             return []
-        return [*self._discard(), *self._start(TurnInput(None, continues=True), now)]
+        return [*self._discard(), *self._start(TurnInput(None, self._language_code, continues=True), now)]
 
     def _start(self, turn: TurnInput, now: float) -> list[Command]:
         if self._response is not None:

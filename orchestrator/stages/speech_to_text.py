@@ -118,7 +118,7 @@ class Listening:
                 elif kind == "speech_started":
                     yield SpeechStarted(response.speech_started.utterance_id, seconds(response.speech_started.offset))
                 elif kind == "speech_stopped":
-                    yield SpeechStopped(response.speech_stopped.utterance_id, seconds(response.speech_stopped.offset))
+                    yield _stopped(response.speech_stopped)
                 elif kind == "speech_paused":
                     yield SpeechPaused(response.speech_paused.utterance_id, seconds(response.speech_paused.offset))
                 elif kind == "speech_resumed":
@@ -142,6 +142,11 @@ class Listening:
             await self._call.write(request)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return  # the call has ended; whoever reads its events learns why
+
+
+def _stopped(message: stt_service_pb2.SpeechStopped) -> SpeechStopped:
+    heard = message.turn_end_probability if message.HasField("turn_end_probability") else None
+    return SpeechStopped(message.utterance_id, seconds(message.offset), heard)
 
 
 def _transcript(message: stt_service_pb2.Transcript) -> TranscriptEvent:

@@ -49,6 +49,11 @@ def _offset(delta: pb.ResponseOutputTextDelta | pb.ResponseOutputAudioDelta) -> 
     return _seconds(delta.offset) if delta.HasField("offset") else None
 
 
+def _stopped(message: pb.InputAudioBufferSpeechStopped) -> events.SpeechStopped:
+    heard = message.turn_end_probability if message.HasField("turn_end_probability") else None
+    return events.SpeechStopped(message.item_id, _seconds(message.audio_end), heard)
+
+
 def _ended(done: pb.ResponseDone) -> events.ResponseEnded:
     timings = None
     if done.HasField("timings"):
@@ -72,7 +77,7 @@ def _failed(error: pb.ErrorEvent) -> events.TurnFailed:
 
 _EVENTS: dict[str, Any] = {
     "input_audio_buffer_speech_started": lambda e: events.SpeechStarted(e.item_id, _seconds(e.audio_start)),
-    "input_audio_buffer_speech_stopped": lambda e: events.SpeechStopped(e.item_id, _seconds(e.audio_end)),
+    "input_audio_buffer_speech_stopped": _stopped,
     "input_audio_transcription_updated": lambda e: events.InterimTranscript(e.item_id, e.transcript),
     "input_audio_transcription_completed": lambda e: events.FinalTranscript(e.item_id, e.transcript, e.language_code),
     "response_created": lambda e: events.ResponseStarted(e.response_id, e.item_id),

@@ -36,10 +36,14 @@ class SpeechStarted:
 
 @dataclass(frozen=True)
 class SpeechStopped:
-    """The user stopped speaking, `at_s` seconds into the audio (without the silence after it)."""
+    """The user stopped speaking, `at_s` seconds into the audio (without the silence after it).
+
+    `turn_end_probability` in [0, 1] is what the server's turn-end model heard, None where it has none.
+    """
 
     item_id: str
     at_s: float
+    turn_end_probability: float | None = None
 
 
 @dataclass(frozen=True)

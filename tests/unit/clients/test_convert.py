@@ -31,6 +31,14 @@ def event(**fields: object) -> events.Event | None:
             events.SpeechStopped("u", 2.25),
         ),
         (
+            {
+                "input_audio_buffer_speech_stopped": pb.InputAudioBufferSpeechStopped(
+                    item_id="u", audio_end=duration(2.25), turn_end_probability=0.75
+                )
+            },
+            events.SpeechStopped("u", 2.25, turn_end_probability=0.75),
+        ),
+        (
             {"input_audio_transcription_updated": pb.InputAudioTranscriptionUpdated(item_id="u", transcript="a")},
             events.InterimTranscript("u", "a"),
         ),

@@ -8,6 +8,7 @@ import pytest
 from parley.common.v1 import chat_pb2
 from prometheus_client import CollectorRegistry
 
+from orchestrator import convert
 from orchestrator.domain import (
     AudioDelta,
     Failure,
@@ -102,6 +103,18 @@ async def test_responses_follow_one_another_on_one_conversation() -> None:
         assert len(set(ids)) == 3
         assert {prompt.conversation_id for prompt in client.stages.llm.prompts} == {"conversation"}
         assert len(client.stages.llm.commits) == 3
+
+
+@pytest.mark.parametrize("probability", [None, 0.25])
+async def test_how_likely_the_turn_has_ended_reaches_the_client(probability: float | None) -> None:
+    async with Client() as client:
+        await client.session.append_audio(SECOND)
+        client.hear(SpeechStarted("u", 0.1), SpeechStopped("u", 0.9, probability))
+        stopped = await client.until(SpeechStopped)
+        assert (stopped.item_id, stopped.end_s, stopped.turn_end_probability) == ("s_input_1_u", 0.9, probability)
+        message = convert.converse_response(stopped, "e").input_audio_buffer_speech_stopped
+        assert message.HasField("turn_end_probability") is (probability is not None)
+        assert message.turn_end_probability == (probability or 0)
 
 
 async def test_an_empty_transcript_is_reported_and_starts_no_turn() -> None:

@@ -366,7 +366,8 @@ def calling(*call_ids: str, **changes: Any) -> Session:
     return s
 
 
-CONTINUED = TurnInput(None, continues=True)
+CONTINUED = TurnInput(None, "en", continues=True)
+"""In the language of the user's last words."""
 
 
 def test_the_turn_continues_when_all_outputs_are_there() -> None:
@@ -450,7 +451,7 @@ def test_a_client_that_asks_for_what_continues_by_itself_gets_one_response() -> 
 def test_calls_that_an_earlier_session_left_are_waited_for() -> None:
     s = session()
     s.calls.restored(("a",))
-    assert s.function_output("a", 0.0) == (Route.NOW, [StartResponse("r_1", CONTINUED)])
+    assert s.function_output("a", 0.0) == (Route.NOW, [StartResponse("r_1", TurnInput(None, continues=True))])
 
 
 def test_a_client_that_asks_for_responses_itself_asks_for_this_one_too() -> None:

@@ -687,8 +687,13 @@ class InputAudioBufferSpeechStopped(_message.Message):
 
     ITEM_ID_FIELD_NUMBER: _builtins.int
     AUDIO_END_FIELD_NUMBER: _builtins.int
+    TURN_END_PROBABILITY_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """Of the utterance."""
+    turn_end_probability: _builtins.float
+    """How likely the speaker has finished the turn, in [0, 1]; absent where no
+    turn-end model is loaded, or it was not in time.
+    """
     @_builtins.property
     def audio_end(self) -> _duration_pb2.Duration:
         """From the start of the audio sent, without the silence after the speech."""
@@ -698,12 +703,15 @@ class InputAudioBufferSpeechStopped(_message.Message):
         *,
         item_id: _builtins.str = ...,
         audio_end: _duration_pb2.Duration | None = ...,
+        turn_end_probability: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_end", b"audio_end"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_turn_end_probability", b"_turn_end_probability", "audio_end", b"audio_end", "turn_end_probability", b"turn_end_probability"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_end", b"audio_end", "item_id", b"item_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_turn_end_probability", b"_turn_end_probability", "audio_end", b"audio_end", "item_id", b"item_id", "turn_end_probability", b"turn_end_probability"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__turn_end_probability: _TypeAlias = _typing.Literal["turn_end_probability"]  # noqa: Y015
+    _WhichOneofArgType__turn_end_probability: _TypeAlias = _typing.Literal["_turn_end_probability", b"_turn_end_probability"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__turn_end_probability) -> _WhichOneofReturnType__turn_end_probability | None: ...
 
 Global___InputAudioBufferSpeechStopped: _TypeAlias = InputAudioBufferSpeechStopped  # noqa: Y015
 

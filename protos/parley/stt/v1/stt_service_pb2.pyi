@@ -350,8 +350,8 @@ class SpeechStopped(_message.Message):
     TURN_END_PROBABILITY_FIELD_NUMBER: _builtins.int
     utterance_id: _builtins.str
     turn_end_probability: _builtins.float
-    """How likely the speaker has finished the turn, in [0, 1]; absent when no
-    turn detector is loaded.
+    """How likely the speaker has finished the turn, in [0, 1]; absent where no
+    turn-end model is loaded, or it was not in time.
     """
     @_builtins.property
     def offset(self) -> _duration_pb2.Duration:
