@@ -67,9 +67,8 @@ class Dialogue:
         self.heard_at_s = at_s
         match event:
             case events.SpeechStarted(item_id):
+                self._supersede(item_id)
                 self._open_items.add(item_id)
-                if (asking := self._last_unanswered()) is not None:
-                    asking.superseded = True
             case events.SpeechStopped(item_id, end_s):
                 self._item(item_id).speech_end_s = end_s
             case events.FinalTranscript(item_id, text, language):
@@ -99,6 +98,13 @@ class Dialogue:
                 self._failed(reason)
             case _:
                 pass
+
+    def _supersede(self, item_id: str) -> None:
+        """The user says this now: what they said before may never be answered, transcribed or not."""
+        asking = self._last_unanswered()
+        for turn in self.turns:
+            if turn is asking or turn.item_id in self._open_items - {item_id}:
+                turn.superseded = True
 
     def _failed(self, reason: str) -> None:
         """An answer that fails has its own end; where none was begun, there is nothing more to wait for."""

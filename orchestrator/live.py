@@ -34,6 +34,7 @@ from orchestrator.domain import (
     SpeechStarted,
     SpeechStopped,
     TranscriptCompleted,
+    TranscriptEvent,
     TranscriptUpdated,
 )
 from orchestrator.hearing import Hearing
@@ -292,16 +293,14 @@ class LiveSession:
                 self._state.speech_stopped(item_id)
                 self.outbox.put(event)
             case TranscriptUpdated(item_id, text, language_code, at_pause):
-                self.outbox.put(event)
                 text = self._without_echo(text)
                 words = interrupts(text, language_code)
                 if at_pause:
                     commands = self._state.pause_transcribed(item_id, text, language_code, words=words)
                 else:
                     commands = self._state.words_heard(item_id, words=words)
-                self._on_words(item_id, commands)
+                self._on_words(item_id, commands, event)
             case TranscriptCompleted(item_id, text, language_code):
-                self.outbox.put(event)
                 self._untranscribed = ""
                 self._heard = replace(self._heard, final_transcript=now - self._heard.ended_at)
                 text = self._without_echo(text)
@@ -309,11 +308,14 @@ class LiveSession:
                 try:
                     commands = self._state.transcript_completed(item_id, text, language_code, now, words=words)
                 except ParleyError as error:
+                    self.outbox.put(event)
                     self.outbox.put(Failure(error))
                 else:
-                    self._on_words(item_id, commands)
+                    self._on_words(item_id, commands, event)
 
-    def _on_voice(self, started: SpeechStarted, commands: list[Command]) -> None:
+    def _on_voice(
+        self, started: SpeechStarted, commands: list[Command], transcript: TranscriptEvent | None = None
+    ) -> None:
         """The user's voice: the client hears of it first, and nothing that it should not play follows."""
         if self._turn is not None and any(isinstance(command, HoldResponse | CancelResponse) for command in commands):
             if self._turn.output.playing and self._voice_at is not None:
@@ -321,14 +323,20 @@ class LiveSession:
                 tracing.begin("barge-in", parent=self._turn.trace.context, at=self._voice_at).end()
             self._turn.output.hold()
         self.outbox.put(started)
+        if transcript is not None:
+            self.outbox.put(transcript)
         self._execute(commands)
 
-    def _on_words(self, item_id: str, commands: list[Command]) -> None:
-        """The user's words; where they stop a response that is being played, the client stops playing first."""
+    def _on_words(self, item_id: str, commands: list[Command], transcript: TranscriptEvent | None = None) -> None:
+        """The user's words; where they stop a response that is being played, the client stops playing first, and then
+        reads them: after its final transcript nothing more is heard of an utterance.
+        """
         stops = any(isinstance(command, HoldResponse | CancelResponse) for command in commands)
         if stops and self._turn is not None and self._turn.output.playing:
-            self._on_voice(SpeechStarted(item_id, self._hearing.position_s), commands)
+            self._on_voice(SpeechStarted(item_id, self._hearing.position_s), commands, transcript)
         else:
+            if transcript is not None:
+                self.outbox.put(transcript)
             self._execute(commands)
 
     def _without_echo(self, text: str) -> str:

@@ -103,6 +103,20 @@ def test_a_turn_that_the_user_spoke_over_may_stay_without_an_answer() -> None:
     assert not dialogue.waiting
 
 
+def test_words_that_are_transcribed_while_the_user_says_others_may_stay_without_an_answer() -> None:
+    dialogue = fed(
+        *QUESTION[:3],
+        events.SpeechStarted("u2", 2.0),
+        events.SpeechStopped("u2", 3.0),
+        QUESTION[3],
+        events.SpeechStarted("u2", 3.0),  # again, to stop an answer
+        events.FinalTranscript("u2", "And that?", "en"),
+        *ANSWER,
+    )
+    assert [(turn.superseded, turn.response_id) for turn in dialogue.turns] == [(True, ""), (False, "r1")]
+    assert not dialogue.waiting
+
+
 def test_events_of_unknown_responses_change_nothing() -> None:
     dialogue = fed(events.TextDelta("r9", "?"), events.AudioDelta("r9", b"\0\0"))
     assert dialogue.turns == []

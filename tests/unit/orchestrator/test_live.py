@@ -213,8 +213,24 @@ async def test_words_that_come_after_the_answer_went_on_stop_the_client_again() 
         await client.until(AudioDelta)
         client.hear(TranscriptUpdated("v", "stop", "en"))
         again = await client.until(SpeechStarted)
-        assert again.item_id == client.events[-2].item_id  # type: ignore[union-attr]
+        assert again.item_id == "s_input_1_v"
         assert (await client.until(ResponseDone)).status is ResponseStatus.CANCELLED
+
+
+async def test_late_words_stop_the_client_before_their_final_transcript_which_is_the_last_of_them() -> None:
+    never = [*answer("A long answer.")[:-1], asyncio.Event()]
+    async with Client(never, answer("Yes?")) as client:
+        await client.say("tell me")
+        client.hear(SpeechStarted("v", 1.5), SpeechStopped("v", 1.9))
+        await client.until(AudioDelta)
+        before = len(client.events)
+        client.hear(TranscriptCompleted("v", "wait please", "en"))
+        await client.until(ResponseDone)
+        told = [event for event in client.events[before:] if isinstance(event, SpeechStarted | TranscriptCompleted)]
+        assert [(type(event), event.item_id) for event in told] == [
+            (SpeechStarted, "s_input_1_v"),
+            (TranscriptCompleted, "s_input_1_v"),
+        ]
 
 
 async def test_the_next_turn_knows_only_what_was_heard() -> None:
