@@ -48,7 +48,12 @@ class Orchestrator(server.Service):
         self._services = connect(settings)
         places = AdmissionQueue("sessions", running=settings.max_sessions, waiting=0, retry_after_s=5.0)
         turn = TurnOptions(settings.response_timeout_s, settings.max_audio_lead, apology=self._apology)
-        options = SessionOptions(turn, settings.speculation, settings.false_interruption_timeout)
+        options = SessionOptions(
+            turn,
+            settings.speculation,
+            settings.false_interruption_timeout,
+            transcript_timeout_s=settings.transcript_timeout_s,
+        )
         self._sessions = Sessions(self._services, places, options, self._watchdog, TurnMetrics())
         agent_service_pb2_grpc.add_VoiceAgentServiceServicer_to_server(VoiceAgentServicer(self._sessions), grpc_server)
 

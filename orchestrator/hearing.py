@@ -5,10 +5,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from orchestrator import clock
-from orchestrator.domain import ListeningEvent, SessionConfig, SpeechPaused, SpeechStarted, SpeechStopped
-from orchestrator.stages.speech_to_text import Listening, SpeechToText
+from orchestrator.domain import (
+    ListeningEvent,
+    SessionConfig,
+    SpeechPaused,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptCompleted,
+)
+from orchestrator.stages.speech_to_text import NAME, Listening, SpeechToText
 from services.common.audio_clock import AudioClock
-from services.common.errors import ParleyError
+from services.common.errors import ParleyError, UpstreamTimeoutError
 
 RELISTEN_WAIT_S = 1.0
 """Recognition that fails is not opened more often than once in so long; audio that comes meanwhile is dropped. What
@@ -20,6 +27,8 @@ class Hearing:
 
     Args:
         pauses: whether pauses are reported, and what was said up to each.
+        timeout_s: seconds after the end of what is said within which its transcript must come, and within which audio
+            must be taken; else recognition has failed.
         on_event: called with each event.
         on_lost: called where what is being said is lost: it was cleared, or recognition failed for a reason that is
             given then. Recognition is opened again with later audio.
@@ -32,10 +41,12 @@ class Hearing:
         config: SessionConfig,
         *,
         pauses: bool,
+        timeout_s: float,
         on_event: Callable[[ListeningEvent], None],
         on_lost: Callable[[ParleyError | None], None],
     ) -> None:
         self._stt, self._session_id, self._pauses = stt, session_id, pauses
+        self._timeout_s = timeout_s
         self._on_event, self._on_lost = on_event, on_lost
         self._config = config
         self._listening: Listening | None = None
@@ -44,6 +55,11 @@ class Hearing:
         self._arrivals = AudioClock()
         self._deaf_until = 0.0
         self._deafness: ParleyError | None = None
+        self._untranscribed = 0
+        """Utterances that have ended, and whose final transcripts are still to come."""
+        self._told_to_end = False
+        """Whether the next of them is ended by the client: it counts already."""
+        self._alarm: asyncio.TimerHandle | None = None
         self.utterance_id = ""
         """The service's own id of what is being said."""
 
@@ -62,7 +78,11 @@ class Hearing:
         if listening is None:
             return
         self._arrivals.arrived(len(audio) / self._config.input_format.bytes_per_second, now)
-        await listening.send_audio(audio, idle=idle)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await listening.send_audio(audio, idle=idle)
+        except TimeoutError:
+            self._give_up(listening, "took no audio")
 
     async def commit(self) -> None:
         """The user's turn ends here.
@@ -72,7 +92,14 @@ class Hearing:
         """
         listening = self._open(clock.now())
         if listening is not None:
-            await listening.end_utterance()
+            if not self._told_to_end:
+                self._told_to_end = True
+                self._ended()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await listening.end_utterance()
+            except TimeoutError:
+                self._give_up(listening, "took no audio")
         elif self._deafness is not None:
             raise self._deafness
 
@@ -80,7 +107,7 @@ class Hearing:
         """Forget what was said since the last turn."""
         if self._listening is not None:
             self._listening.cancel()
-            self._listening = None
+            self._forget()
             self._on_lost(None)
 
     @property
@@ -119,6 +146,7 @@ class Hearing:
                 if listening is not self._listening:
                     return
                 self.utterance_id = event.item_id
+                self._watch(event)
                 self._on_event(_placed(event, f"{self._session_id}_input_{serial}_{event.item_id}", base_s))
         except ParleyError as error:
             if listening is self._listening:
@@ -126,7 +154,43 @@ class Hearing:
                 self._on_lost(error)
         finally:
             if listening is self._listening:
-                self._listening = None
+                self._forget()
+
+    def _watch(self, event: ListeningEvent) -> None:
+        """Note which final transcripts are still to come."""
+        if isinstance(event, SpeechStopped):
+            if not self._told_to_end:
+                self._ended()
+            self._told_to_end = False
+        elif isinstance(event, TranscriptCompleted):
+            self._untranscribed = max(0, self._untranscribed - 1)
+            self._set_alarm()
+
+    def _ended(self) -> None:
+        self._untranscribed += 1
+        if self._alarm is None:
+            self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """The next transcript must come in time, counted from now."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._untranscribed and (listening := self._listening) is not None:
+            late = "did not transcribe in time"
+            self._alarm = asyncio.get_running_loop().call_later(self._timeout_s, self._give_up, listening, late)
+
+    def _give_up(self, listening: Listening, why: str) -> None:
+        """Recognition does not work, although its call has not failed: end that, and say so."""
+        if listening is self._listening:
+            listening.cancel()
+            self._forget()
+            self._on_lost(UpstreamTimeoutError(f"the {NAME} service {why}", retry_after_s=RELISTEN_WAIT_S))
+
+    def _forget(self) -> None:
+        """There is no recognition now, and nothing to wait for."""
+        self._listening, self._untranscribed, self._told_to_end = None, 0, False
+        self._set_alarm()
 
 
 def _placed(event: ListeningEvent, item_id: str, base_s: float) -> ListeningEvent:

@@ -67,12 +67,14 @@ class SessionOptions:
         speculation: whether responses begin at a pause that may be the end of the user's turn.
         false_interruption_timeout_s: seconds after which a held response goes on, where no words have come.
         continue_calls: whether outputs of functions are answered by themselves, once all are there.
+        transcript_timeout_s: seconds after the end of speech, or for audio to be taken, until recognition has failed.
     """
 
     turn: TurnOptions
     speculation: bool = True
     false_interruption_timeout_s: float = 2.0
     continue_calls: bool = True
+    transcript_timeout_s: float = 20.0
 
 
 class LiveSession:
@@ -101,6 +103,7 @@ class LiveSession:
             session_id,
             config,
             pauses=options.speculation,
+            timeout_s=options.transcript_timeout_s,
             on_event=self._on_heard,
             on_lost=self._on_lost,
         )
@@ -114,7 +117,7 @@ class LiveSession:
         self._trace = tracing.OFF
         """Of the user's turn: from its beginning to the end of the answer."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._prefilling = False
+        self._prefilling: asyncio.Task[None] | None = None
         self._items = Items(
             stages.llm,
             self.outbox,
@@ -263,6 +266,8 @@ class LiveSession:
         """Stop everything, settle the history, and wait for the end of it."""
         self._hearing.clear()
         self._execute(self._state.abandon())
+        if self._prefilling is not None:  # nobody will speak
+            self._prefilling.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self._hearing.aclose()
@@ -359,8 +364,8 @@ class LiveSession:
             if isinstance(command, StartResponse):
                 self._start(command)
             elif isinstance(command, Prefill):
-                if not self._prefilling:
-                    self._own(self._prefill())
+                if self._prefilling is None:
+                    self._prefilling = self._own(self._prefill())
             elif isinstance(command, AnswerCalls):
                 for call_id in command.call_ids:
                     self._own(self._items.add(no_output(call_id)))
@@ -440,14 +445,13 @@ class LiveSession:
         return tracing.begin("turn", attributes, context=context, at=at)
 
     async def _prefill(self) -> None:
-        self._prefilling = True
         self._trace.activate()
         try:
             await self._stages.llm.prefill(self._config, self.conversation_id)
         except ParleyError as error:  # the turn itself will tell, if it is more than a hiccup
             log.info("prefill failed", extra={"error": str(error)})
         finally:
-            self._prefilling = False
+            self._prefilling = None
 
     def _set_alarm(self) -> None:
         """Wake the state machine when it wants to be woken."""
@@ -471,9 +475,10 @@ class LiveSession:
         if len(self._tasks) + self._items.early >= MAX_ITEMS_WAITING:
             raise OverloadedError("too many items wait to be added", retry_after_s=1.0)
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self._tasks.add(task := asyncio.create_task(work))
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _apply_config(self) -> None:
         self._state.interrupt_response = self._config.turn_detection.interrupt_response

@@ -61,6 +61,18 @@ class OrchestratorSettings(ServerSettings):
     response_timeout_s: float = Field(
         120.0, gt=0, description="seconds without progress after which a response fails", json_schema_extra=_LIMITS
     )
+    call_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="seconds for a call to a service that is no answer in itself: names, and what concerns the history",
+        json_schema_extra=_LIMITS,
+    )
+    transcript_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        description="seconds after the end of speech, or for audio to be taken, after which recognition has failed",
+        json_schema_extra=_LIMITS,
+    )
     max_sessions: int = Field(
         500,
         ge=1,

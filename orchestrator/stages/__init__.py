@@ -7,6 +7,7 @@ import grpc
 
 from orchestrator.domain import SessionConfig
 from orchestrator.settings import OrchestratorSettings
+from orchestrator.stages.calls import Timeouts
 from orchestrator.stages.failover import FailoverLanguageModel
 from orchestrator.stages.language_model import LanguageModel
 from orchestrator.stages.speech_to_text import SpeechToText
@@ -61,21 +62,22 @@ class Services:
 
 
 def connect(settings: OrchestratorSettings) -> Services:
-    """Clients of the services at their gRPC targets; no call outlasts the timeout (but for live recognition)."""
-    timeout_s = settings.response_timeout_s
+    """Clients of the services at their gRPC targets; no call outlasts its timeout (but for live recognition)."""
+    timeouts = Timeouts(settings.response_timeout_s, settings.call_timeout_s)
     metrics = ClientMetrics()
-    open_llm = partial(open_channel, metrics=metrics, affinity=settings.llm_affinity)
+    open_ = partial(open_channel, metrics=metrics, keepalive=settings.keepalive)
+    open_llm = partial(open_, affinity=settings.llm_affinity)
     stt, llm, tts = (
-        open_channel(settings.stt_target, metrics),
+        open_(settings.stt_target),
         open_llm(settings.llm_target),
-        open_channel(settings.tts_target, metrics),
+        open_(settings.tts_target),
     )
     fallback = open_llm(settings.llm_fallback_target) if settings.llm_fallback_target else None
     return Services(
-        SpeechToText(stt, timeout_s),
-        LanguageModel(llm, timeout_s),
-        TextToSpeech(tts, timeout_s),
-        None if fallback is None else LanguageModel(fallback, timeout_s),
+        SpeechToText(stt, timeouts),
+        LanguageModel(llm, timeouts),
+        TextToSpeech(tts, timeouts),
+        None if fallback is None else LanguageModel(fallback, timeouts),
         settings.llm_first_token_timeout_s,
         (stt, llm, tts) if fallback is None else (stt, llm, tts, fallback),
     )

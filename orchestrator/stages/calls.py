@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -18,8 +19,23 @@ from services.common.sent_status import SentStatus
 from services.common.status import from_rpc_error
 
 ResponseT = TypeVar("ResponseT")
+
 if TYPE_CHECKING:
     _Call = grpc.aio.UnaryStreamCall[Any, ResponseT] | grpc.aio.StreamStreamCall[Any, ResponseT]
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds.
+
+    Attributes:
+        work_s: of a call that makes an answer, its speech, or a transcript of a recording.
+        call_s: of any other call: names, and what concerns the history.
+    """
+
+    work_s: float
+    call_s: float
+
 
 _FIELDS: Mapping[str, str] = {
     "config.config.audio_format": "session.input_audio_format",

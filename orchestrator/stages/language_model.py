@@ -8,7 +8,7 @@ from parley.common.v1 import chat_pb2
 from parley.llm.v1 import conversation_service_pb2, conversation_service_pb2_grpc, llm_service_pb2, llm_service_pb2_grpc
 
 from orchestrator.domain import SessionConfig
-from orchestrator.stages.calls import check_name, explained, responses
+from orchestrator.stages.calls import Timeouts, check_name, explained, responses
 from services.common.channel import id_metadata
 from services.common.errors import ModelNotFoundError
 
@@ -72,10 +72,10 @@ GenerationEvent = GenerationStarted | str | SpeechSegment | chat_pb2.ToolCall | 
 class LanguageModel:
     """Generation, and the histories that the service keeps."""
 
-    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+    def __init__(self, channel: grpc.aio.Channel, timeouts: Timeouts) -> None:
         self._stub = llm_service_pb2_grpc.LanguageModelServiceStub(channel)
         self._conversations = conversation_service_pb2_grpc.ConversationServiceStub(channel)
-        self._timeout_s = timeout_s
+        self._timeouts = timeouts
 
     async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
         """One model turn. A turn of a conversation is held: `commit_response` settles it."""
@@ -93,7 +93,7 @@ class LanguageModel:
             enable_speech_segments=not config.text_only,
             answer_item_id=prompt.item_id,
         )
-        call = self._stub.Generate(request, timeout=self._timeout_s, metadata=id_metadata())
+        call = self._stub.Generate(request, timeout=self._timeouts.work_s, metadata=id_metadata())
         async for response in responses(call, NAME):
             kind = response.WhichOneof("event")
             if kind == "text_delta":
@@ -118,13 +118,15 @@ class LanguageModel:
         """
         request = conversation_service_pb2.CreateConversationRequest(conversation_id=conversation_id, messages=messages)
         with explained(NAME):
-            await self._conversations.CreateConversation(request, metadata=id_metadata())
+            await self._conversations.CreateConversation(request, timeout=self._timeouts.call_s, metadata=id_metadata())
 
     async def history(self, conversation_id: str) -> History:
         """What the service keeps. Raises ConversationNotFoundError where there is no such conversation."""
         request = conversation_service_pb2.GetConversationRequest(conversation_id=conversation_id)
         with explained(NAME):
-            response = await self._conversations.GetConversation(request, metadata=id_metadata())
+            response = await self._conversations.GetConversation(
+                request, timeout=self._timeouts.call_s, metadata=id_metadata()
+            )
         conversation = response.conversation
         return History(tuple(conversation.messages), frozenset(conversation.pending_tool_call_ids))
 
@@ -132,7 +134,7 @@ class LanguageModel:
         """Add messages to the history without generating."""
         request = conversation_service_pb2.AppendMessagesRequest(conversation_id=conversation_id, messages=messages)
         with explained(NAME):
-            await self._conversations.AppendMessages(request, metadata=id_metadata())
+            await self._conversations.AppendMessages(request, timeout=self._timeouts.call_s, metadata=id_metadata())
 
     async def delete_item(self, conversation_id: str, item_id: str) -> None:
         """Take an item out of the history: the words of a message, or a function call and its output.
@@ -142,7 +144,7 @@ class LanguageModel:
         """
         request = conversation_service_pb2.DeleteMessagesRequest(conversation_id=conversation_id, item_ids=[item_id])
         with explained(NAME):
-            await self._conversations.DeleteMessages(request, metadata=id_metadata())
+            await self._conversations.DeleteMessages(request, timeout=self._timeouts.call_s, metadata=id_metadata())
 
     async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:
         """Settle a held response: what the user heard of it, or None for all of it."""
@@ -150,7 +152,7 @@ class LanguageModel:
             conversation_id=conversation_id, response_id=response_id, heard_text=heard_text
         )
         with explained(NAME):
-            await self._conversations.CommitResponse(request, metadata=id_metadata())
+            await self._conversations.CommitResponse(request, timeout=self._timeouts.call_s, metadata=id_metadata())
 
     async def discard_response(self, conversation_id: str, response_id: str) -> None:
         """Settle a held response that nobody heard: it, and the turn that asked for it, leave no trace."""
@@ -158,7 +160,7 @@ class LanguageModel:
             conversation_id=conversation_id, response_id=response_id
         )
         with explained(NAME):
-            await self._conversations.DiscardResponse(request, metadata=id_metadata())
+            await self._conversations.DiscardResponse(request, timeout=self._timeouts.call_s, metadata=id_metadata())
 
     async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
         """Make the model ready for the next turn of a conversation; returns the tokens that it needs not read then."""
@@ -168,12 +170,14 @@ class LanguageModel:
             tools=llm_service_pb2.ToolSet(tools=config.tools) if config.tools else None,
         )
         with explained(NAME):
-            response = await self._stub.Prefill(request, timeout=self._timeout_s, metadata=id_metadata())
+            response = await self._stub.Prefill(request, timeout=self._timeouts.work_s, metadata=id_metadata())
         return response.prefilled_tokens
 
     async def check_model(self, name: str) -> None:
         """Raise ModelNotFoundError for a name that the service does not have; empty is its default."""
         if name:
             with explained(NAME):
-                listed = await self._stub.ListModels(llm_service_pb2.ListModelsRequest(), metadata=id_metadata())
+                listed = await self._stub.ListModels(
+                    llm_service_pb2.ListModelsRequest(), timeout=self._timeouts.call_s, metadata=id_metadata()
+                )
             check_name(name, (model.name for model in listed.models), "session.llm_model", ModelNotFoundError)

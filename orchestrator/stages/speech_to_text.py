@@ -18,7 +18,7 @@ from orchestrator.domain import (
     TranscriptEvent,
     TranscriptUpdated,
 )
-from orchestrator.stages.calls import check_name, explained, responses
+from orchestrator.stages.calls import Timeouts, check_name, explained, responses
 from services.common.channel import id_metadata
 from services.common.errors import ModelNotFoundError
 from services.common.wire import audio_format_message, seconds
@@ -38,9 +38,9 @@ _IDLE_STEPS = 3
 class SpeechToText:
     """Recognition of one utterance, or of live audio."""
 
-    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+    def __init__(self, channel: grpc.aio.Channel, timeouts: Timeouts) -> None:
         self._stub = stt_service_pb2_grpc.SpeechToTextServiceStub(channel)
-        self._timeout_s = timeout_s
+        self._timeouts = timeouts
 
     def listen(self, config: SessionConfig, *, pauses: bool) -> "Listening":
         """Open live recognition of the session's audio; with `pauses`, what was said up to each is told as well."""
@@ -49,7 +49,7 @@ class SpeechToText:
     async def transcribe(self, config: SessionConfig, audio: bytes) -> AsyncGenerator[TranscriptEvent, None]:
         """Transcripts of one utterance: interim ones, then the final one."""
         request = stt_service_pb2.TranscribeRequest(config=_transcription_config(config), audio=audio)
-        call = self._stub.Transcribe(request, timeout=self._timeout_s, metadata=id_metadata())
+        call = self._stub.Transcribe(request, timeout=self._timeouts.work_s, metadata=id_metadata())
         async for response in responses(call, NAME):
             if response.HasField("transcript"):
                 yield _transcript(response.transcript)
@@ -58,7 +58,9 @@ class SpeechToText:
         """Raise ModelNotFoundError for a name that the service does not have; empty is its default."""
         if name:
             with explained(NAME):
-                listed = await self._stub.ListModels(stt_service_pb2.ListModelsRequest(), metadata=id_metadata())
+                listed = await self._stub.ListModels(
+                    stt_service_pb2.ListModelsRequest(), timeout=self._timeouts.call_s, metadata=id_metadata()
+                )
             check_name(name, (model.name for model in listed.models), "session.stt_model", ModelNotFoundError)
 
 

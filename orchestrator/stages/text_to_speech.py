@@ -7,7 +7,7 @@ import grpc
 from parley.tts.v1 import tts_service_pb2, tts_service_pb2_grpc
 
 from orchestrator.domain import SessionConfig
-from orchestrator.stages.calls import check_name, explained, responses
+from orchestrator.stages.calls import Timeouts, check_name, explained, responses
 from orchestrator.stages.language_model import SpeechSegment
 from services.common.channel import id_metadata
 from services.common.errors import VoiceNotFoundError
@@ -36,9 +36,9 @@ class Voice:
 class TextToSpeech:
     """Speech for segments of text."""
 
-    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+    def __init__(self, channel: grpc.aio.Channel, timeouts: Timeouts) -> None:
         self._stub = tts_service_pb2_grpc.TextToSpeechServiceStub(channel)
-        self._timeout_s = timeout_s
+        self._timeouts = timeouts
 
     async def synthesize(
         self, config: SessionConfig, segment: SpeechSegment, previous_text: str
@@ -57,7 +57,7 @@ class TextToSpeech:
             audio_format=audio_format_message(config.output_format),
             previous_text=previous_text,
         )
-        call = self._stub.Synthesize(request, timeout=self._timeout_s, metadata=id_metadata())
+        call = self._stub.Synthesize(request, timeout=self._timeouts.work_s, metadata=id_metadata())
         async for response in responses(call, NAME):
             if response.HasField("audio"):
                 yield response.audio.data
@@ -77,5 +77,7 @@ class TextToSpeech:
             ParleyError: where the call fails.
         """
         with explained(NAME):
-            listed = await self._stub.ListVoices(tts_service_pb2.ListVoicesRequest(), metadata=id_metadata())
+            listed = await self._stub.ListVoices(
+                tts_service_pb2.ListVoicesRequest(), timeout=self._timeouts.call_s, metadata=id_metadata()
+            )
         return tuple(Voice(voice.name, tuple(voice.language_codes)) for voice in listed.voices)

@@ -13,6 +13,7 @@ import grpc
 
 from services.common import logs
 from services.common.interceptor import ID_METADATA_PREFIX
+from services.common.keepalive import Keepalive
 from services.common.metered_channel import MeteredChannel
 from services.common.metrics import ClientMetrics
 
@@ -47,10 +48,8 @@ _SERVICE_CONFIG = {
     ],
 }
 """gRFC A6 (retries), A17 (client-side health checks)."""
+_KEEPALIVE = Keepalive()
 _OPTIONS = (
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_receive_message_length", 16 << 20),
     # A replica that comes back is found before a call has given up, not after the default of up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -68,7 +67,12 @@ os.environ.setdefault("GRPC_EXPERIMENTAL_RING_HASH_SET_REQUEST_HASH_KEY", "true"
 
 
 def open_channel(
-    target: str, metrics: ClientMetrics | None = None, *, affinity: bool = False, own_connection: bool = False
+    target: str,
+    metrics: ClientMetrics | None = None,
+    *,
+    affinity: bool = False,
+    own_connection: bool = False,
+    keepalive: Keepalive = _KEEPALIVE,
 ) -> grpc.aio.Channel:
     """A channel to `host:port`, `dns:///name:port` or any other gRPC target; it connects at the first call.
 
@@ -76,7 +80,7 @@ def open_channel(
     With `own_connection`, it shares no connection with another channel to the same target.
     """
     config = {**_SERVICE_CONFIG, "loadBalancingConfig": [_BY_CONVERSATION if affinity else _ROUND_ROBIN]}
-    options = [*_OPTIONS, ("grpc.service_config", json.dumps(config))]
+    options = [*_OPTIONS, *keepalive.of_client(), ("grpc.service_config", json.dumps(config))]
     if own_connection:
         options.append(("grpc.use_local_subchannel_pool", 1))
     channel = grpc.aio.insecure_channel(target, options=options)

@@ -16,6 +16,8 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "drain_wait_s",
         "drain_grace_s",
         "max_connection_age_s",
+        "keepalive_idle_s",
+        "keepalive_timeout_s",
         "cache_dir",
         "max_message_bytes",
         # Orchestrator
@@ -30,6 +32,8 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "max_audio_lead",
         "apology_text",
         "response_timeout_s",
+        "call_timeout_s",
+        "transcript_timeout_s",
         "max_sessions",
         "session_idle_timeout_s",
         "session_max_s",

@@ -65,6 +65,7 @@ class ServerMetrics:
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
+        self._tasks = Gauge("parley_event_loop_tasks", "Tasks of the event loop.", registry=registry)
         self._refused = Counter(
             "parley_rpc_server_refused_total", "gRPC calls refused as overload.", ("method",), registry=registry
         )
@@ -87,6 +88,10 @@ class ServerMetrics:
     def loop_lag(self, seconds: float) -> None:
         """The event loop woke up so many seconds late."""
         self._lag.observe(seconds)
+
+    def watch_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Count this loop's tasks whenever somebody asks."""
+        self._tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
     def expose(self, host: str, port: int) -> MetricsServer:
         """Serve `/metrics` on a port; 0 takes a free one, -1 serves nothing."""

@@ -22,15 +22,6 @@ from services.common.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
-KEEPALIVE_OPTIONS = (
-    # A client may ping an idle connection every 10 s; the often copied `min_recv_ping_interval` does nothing.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-)
-
-
 _LAST_STATUS_S = 0.25
 """Seconds for the statuses of calls that have just ended to reach their clients."""
 _SETTLE_S = 2.0
@@ -78,11 +69,12 @@ async def run(service: Service, settings: ServerSettings) -> None:
     # 1. Listen, but say NOT_SERVING: the aio health servicer begins as SERVING.
     close_tracing = open_tracing(service.name, settings)
     metrics = ServerMetrics(service.name)
+    metrics.watch_tasks(asyncio.get_running_loop())
     gate = Gate()
     server = grpc.aio.server(
         interceptors=(ServerInterceptor(gate, metrics),),
         options=(
-            *KEEPALIVE_OPTIONS,
+            *settings.keepalive.of_server(),
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.so_reuseport", 0),
             *_connection_age(settings),

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.common.flag_names import FLAG_NAMES, FLAG_PREFIXES
+from services.common.keepalive import Keepalive
 
 ENV_PREFIX = "PARLEY_"
 _ENDPOINT = re.compile(r"https?://[^/?#@\s]+:\d+/?")
@@ -63,10 +64,23 @@ class ServerSettings(BaseSettings):
         description="seconds after which a client is asked to connect anew, which is how it finds replicas that were "
         "added; calls that run go on; 0: never",
     )
+    keepalive_idle_s: float = Field(
+        10.0,
+        ge=0.1,
+        description="seconds of silence on a connection after which its other end is asked whether it is still there",
+    )
+    keepalive_timeout_s: float = Field(
+        5.0, ge=0.1, description="seconds without an answer to that after which all calls on the connection fail"
+    )
     cache_dir: Path = Field(
         Path.home() / ".cache" / "parley", description="where models that come in packages are unpacked, once"
     )
     max_message_bytes: int = Field(8 << 20, ge=1 << 16, description="largest gRPC message accepted")
+
+    @property
+    def keepalive(self) -> Keepalive:
+        """Of this server's connections, to its clients and to other services."""
+        return Keepalive(self.keepalive_idle_s, self.keepalive_timeout_s)
 
     @field_validator("otlp_endpoint")
     @classmethod

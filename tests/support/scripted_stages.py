@@ -22,6 +22,12 @@ Step = GenerationEvent | ParleyError | asyncio.Event
 """An event to send, an error to fail with, or something to wait for."""
 
 
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 def answer(*sentences: str, cut_short: bool = False) -> list[Step]:
     """A script in which the model says these sentences, each a segment of its own."""
     steps: list[Step] = [GenerationStarted("held")]
@@ -40,6 +46,8 @@ class ScriptedLlm:
     commits: list[tuple[str, str, str | None]] = field(default_factory=list)
     discards: list[str] = field(default_factory=list)
     prefills: int = 0
+    readied: asyncio.Event = field(default_factory=_set_event)
+    """What `prefill` waits for."""
     pending: frozenset[str] = frozenset()
     """Calls that the history keeps of a response that was cut."""
     items: list[chat_pb2.Message] = field(default_factory=list)
@@ -88,6 +96,7 @@ class ScriptedLlm:
 
     async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
         self.prefills += 1
+        await self.readied.wait()
         return 0
 
 
@@ -144,8 +153,11 @@ class ScriptedListening:
         self.idle: list[bool] = []
         self.forced = 0
         self.cancelled = False
+        self.taking = _set_event()
+        """What `send_audio` waits for."""
 
     async def send_audio(self, audio: bytes, *, idle: bool = False) -> None:
+        await self.taking.wait()
         self.sent.append(audio)
         self.idle.append(idle)
 

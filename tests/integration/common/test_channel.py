@@ -15,7 +15,9 @@ from parley.tts.v1 import tts_service_pb2_grpc as pb_grpc
 from services.common import logs
 from services.common.channel import id_metadata, open_channel
 from services.common.errors import ModelLoadingError, ParleyError, ServerDrainingError, UpstreamError
+from services.common.keepalive import Keepalive
 from services.common.status import from_rpc_error, to_status
+from tests.support.fault_proxy import fault_proxy
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -85,6 +87,21 @@ async def until(condition: Callable[[], bool], channel: grpc.aio.Channel) -> Non
     while not condition():
         with contextlib.suppress(grpc.aio.AioRpcError):
             await pb_grpc.TextToSpeechServiceStub(channel).ListVoices(pb.ListVoicesRequest())
+
+
+async def test_a_connection_that_has_died_without_a_word_is_given_up_and_a_new_one_is_made() -> None:
+    async with pair_of_replicas() as (replica, _, target):
+        address, _, _ = target.removeprefix("ipv4:").partition(",")
+        async with fault_proxy(address) as link, open_channel(link.address, keepalive=Keepalive(0.2, 0.2)) as channel:
+            stub = pb_grpc.TextToSpeechServiceStub(channel)
+            await stub.ListVoices(pb.ListVoicesRequest(), wait_for_ready=True)
+            link.black_hole()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.ListVoices(pb.ListVoicesRequest())
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            link.restore()
+            await stub.ListVoices(pb.ListVoicesRequest(), wait_for_ready=True)
+            assert replica.calls >= 2
 
 
 async def test_calls_take_turns(replicas: Replicas) -> None:

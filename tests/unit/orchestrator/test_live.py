@@ -278,6 +278,50 @@ async def test_lost_recognition_lets_a_held_answer_go_on() -> None:
         await client.until(AudioDelta)
 
 
+@pytest.mark.parametrize("manual", [False, True])
+async def test_recognition_that_gives_no_transcript_in_time_is_lost_and_opened_again(manual: bool) -> None:
+    config = SessionConfig(turn_detection=TurnDetection(manual=manual))
+    async with Client(answer("Hello."), config=config) as client:
+        await client.session.append_audio(SECOND)
+        if manual:
+            await client.session.commit_audio()
+        client.hear(SpeechStarted("u", 0.1), SpeechStopped("u", 0.9))
+        lost = await client.until(Failure)
+        assert lost.error.message == "the speech-to-text service did not transcribe in time"
+        assert client.stages.stt.opened[0].cancelled
+        await client.say("hi")
+        assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
+
+
+async def test_a_transcript_that_comes_in_time_ends_the_wait_for_it() -> None:
+    async with Client(answer("Hello.")) as client:
+        await client.say("hi")
+        await client.until(ResponseDone)
+        await asyncio.sleep(1000)
+        assert not client.stages.stt.opened[0].cancelled
+
+
+async def test_recognition_that_takes_no_audio_is_lost_and_the_client_is_heard_again() -> None:
+    async with Client(answer("Hello.")) as client:
+        await client.session.append_audio(SECOND)
+        client.stages.stt.opened[0].taking.clear()
+        await client.session.append_audio(SECOND)
+        assert (await client.until(Failure)).error.message == "the speech-to-text service took no audio"
+        await client.say("hi")
+        assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
+
+
+async def test_who_leaves_while_the_model_is_readied_does_not_wait_for_it() -> None:
+    client = Client()
+    client.stages.llm.readied.clear()
+    async with client:
+        await client.session.append_audio(SECOND)
+        client.hear(SpeechStarted("u", 0.0))
+        await client.until(SpeechStarted)
+        await asyncio.sleep(0)
+        assert client.stages.llm.prefills == 1
+
+
 async def test_the_model_is_readied_when_the_user_begins_to_speak() -> None:
     async with Client() as client:
         await client.session.append_audio(SECOND)
