@@ -83,7 +83,11 @@ def decode(data: bytes, audio_format: AudioFormat, field: str = "audio") -> Samp
 
 
 def encode(samples: Samples, audio_format: AudioFormat) -> bytes:
-    """Float32 mono samples to bytes; several channels get the same samples. Decoded 16-bit audio comes back exactly."""
+    """Float32 mono samples to bytes; several channels get the same samples. Decoded 16-bit audio comes back exactly.
+
+    What is no number, as a model may compute it, is silence.
+    """
+    samples = np.nan_to_num(samples, nan=0.0).clip(-1.0, 1.0)
     if audio_format.channels > 1:
         samples = np.repeat(samples, audio_format.channels)
     encoding = audio_format.encoding
@@ -91,7 +95,7 @@ def encode(samples: Samples, audio_format: AudioFormat) -> bytes:
         linear: npt.NDArray[np.int16] = np.rint(np.clip(samples * _FULL_SCALE, -32768, 32767)).astype("<i2")
         return linear.tobytes()
     if encoding is Encoding.PCM_F32LE:
-        return np.clip(samples, -1.0, 1.0).astype("<f4").tobytes()
+        return samples.astype("<f4").tobytes()
     return g711.encode_mulaw(samples) if encoding is Encoding.MULAW else g711.encode_alaw(samples)
 
 

@@ -1,6 +1,5 @@
 """What is wrong with a request, said with the name of the field. Pure."""
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -9,14 +8,18 @@ from services.common.errors import InvalidArgumentError, TextTooLongError
 from services.llm.backends.base import Capabilities
 from services.llm.domain import ImagePart, Message, Role, Sampling, TextPart, Tool, ToolChoice, ToolMode, TurnRequest
 from services.llm.languages import is_language_tag
+from services.llm.tools import json_calls
 
 MAX_MESSAGES = 1000
 MAX_STOPS = 16
 MAX_STOP_CHARS = 256
 MAX_CHAT_SIZE = 10_000
 MAX_ITEM_ID_CHARS = 512
+MAX_JSON_DEPTH = 64
 _ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _TOOL_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
 
 
 def check_turn(request: TurnRequest, capabilities: Capabilities, max_chars: int) -> None:
@@ -70,6 +73,7 @@ def _check_message(message: Message, capabilities: Capabilities, path: str) -> N
         if not call.id or not call.name:
             missing = "name" if call.id else "id"
             raise InvalidArgumentError("is required", field=f"{path}.tool_calls[{number}].{missing}")
+        _check_depth(call.arguments_json, f"{path}.tool_calls[{number}].arguments_json")
     if not message.content and not message.tool_calls and role is not Role.TOOL:
         raise InvalidArgumentError("is required", field=f"{path}.content")
     for number, part in enumerate(message.content):
@@ -147,8 +151,11 @@ def check_tools(tools: Sequence[Tool], capabilities: Capabilities, field: str) -
             problem = "is there twice" if tool.name in names else "must be 1 to 64 letters, digits, dots, dashes or _"
             raise InvalidArgumentError(problem, field=f"{field}[{index}].name")
         names.add(tool.name)
-        if tool.parameters_json_schema and not _is_json_object(tool.parameters_json_schema):
-            raise InvalidArgumentError("is no JSON object", field=f"{field}[{index}].parameters_json_schema")
+        if tool.parameters_json_schema:
+            place = f"{field}[{index}].parameters_json_schema"
+            _check_depth(tool.parameters_json_schema, place)
+            if not _is_json_object(tool.parameters_json_schema):
+                raise InvalidArgumentError("is no JSON object", field=place)
 
 
 def check_tool_choice(choice: ToolChoice | None, tools: Sequence[Tool] | None) -> None:
@@ -197,8 +204,17 @@ def _check_item_id(item_id: str, field: str) -> None:
         raise InvalidArgumentError(f"{len(item_id)} characters are more than {MAX_ITEM_ID_CHARS}", field=field)
 
 
+def _check_depth(text: str, field: str) -> None:
+    """Refuse JSON that nests so deeply that reading or writing it would end in Python's own limit."""
+    depth = 0
+    for bracket in _BRACKET.finditer(_JSON_STRING.sub("", text)):
+        depth += 1 if bracket[0] in "[{" else -1
+        if depth > MAX_JSON_DEPTH:
+            raise InvalidArgumentError(f"nests more than {MAX_JSON_DEPTH} levels deep", field=field)
+
+
 def _is_json_object(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(json_calls.loads(text), dict)
     except ValueError:
         return False

@@ -1,7 +1,6 @@
 """Renders a context with a model's own chat template, in the form that the template can take."""
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from jinja2.exceptions import TemplateError
 
 from services.common.errors import InvalidArgumentError, StartupError
 from services.llm.backends.base import RoleNames
+from services.llm.backends.role_marks import RoleMarks, fold_of
 from services.llm.backends.template_history import (
     Entry,
     alternating,
@@ -22,9 +22,10 @@ from services.llm.backends.template_history import (
     system_in_user,
     text_apart,
 )
-from services.llm.backends.tool_style import ToolStyle, learn
+from services.llm.backends.tool_style import PROBE_CALL, PROBE_TOOL, ToolStyle, learn
 from services.llm.domain import Message, Role, Tool, ToolCall, ToolChoice, ToolMode
 from services.llm.speech import thinking
+from services.llm.tools import json_calls
 from services.llm.tools.calls import callable_tools
 from services.llm.tools.formats import with_marks
 
@@ -66,9 +67,7 @@ class ChatTemplate:
             raise StartupError("--model_name: the model has no chat template; choose an instruct or chat model")
         control = {str(token.content): id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.control_tokens = tuple(control)
-        self._control = re.compile(
-            "|".join(re.escape(token) for token in sorted(control, key=len, reverse=True)) or "(?!)"
-        )
+        self._marks = RoleMarks(control, fold_of(tokenizer))
         self._style = ToolStyle()
         if not self._shows(_FIRST):
             raise StartupError(f"--user_role {names.user}: the model's chat template refuses this role")
@@ -77,6 +76,8 @@ class ChatTemplate:
         if not self._knows_system:
             log.info("the chat template refuses the role of the instructions; they go into the first user message")
         self.tool_format, self._style = learn(self._probe, str(tokenizer.chat_template))
+        if not self._marks.learn(self._written()):
+            log.warning("the chat template marks turns by words alone: what a user says may pass for another's turn")
         kept = {token for known in with_marks(self.tool_format) for token in known.tokens} | {
             *thinking.OPENINGS,
             *thinking.CLOSINGS,
@@ -162,36 +163,40 @@ class ChatTemplate:
         prompt = self._probe(history, (), self._style, True)
         return all(entry.text in prompt for entry in history)
 
+    def _written(self) -> str:
+        """What the template itself writes around a conversation, and around one with tools."""
+        told = [replace(_FIRST, role=Role.SYSTEM), _FIRST, replace(_SECOND, role=Role.ASSISTANT), _SECOND]
+        written = self._probe(self._suited(told), (), self._style, True)
+        if self.tool_format is not None:
+            written += self._probe(self._suited([_FIRST, *PROBE_CALL]), (PROBE_TOOL,), self._style, True)
+        return written
+
     def _message(self, entry: Entry, style: ToolStyle) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": self._names.of(entry.role), "content": self._defused(entry.text)}
+        said = entry.role in (Role.USER, Role.TOOL)
+        text = self._marks.without_marks(entry.text) if said else self._marks.without_control(entry.text)
+        message: dict[str, Any] = {"role": self._names.of(entry.role), "content": text}
         if entry.calls:
             message["content"] = message["content"] or style.no_content
             message["tool_calls"] = [self._call(call, style) for call in entry.calls]
         if entry.role is Role.TOOL:
-            message |= {"name": self._defused(entry.name), "tool_call_id": _short_id(entry.call_id)}
+            message |= {"name": self._marks.without_marks(entry.name), "tool_call_id": _short_id(entry.call_id)}
         return message
 
     def _call(self, call: ToolCall, style: ToolStyle) -> dict[str, Any]:
-        arguments: Any = self._defused(call.arguments_json)
+        arguments: Any = self._marks.without_marks(call.arguments_json)
         if not style.text_arguments:
             try:
-                arguments = json.loads(arguments or "{}")
+                arguments = self._marks.in_values(json_calls.loads(call.arguments_json or "{}"))
             except ValueError:
                 arguments = {"arguments": arguments}  # a client's own: ours are JSON
-        function = {"name": self._defused(call.name), "arguments": arguments}
+        function = {"name": self._marks.without_marks(call.name), "arguments": arguments}
         return {"type": "function", "id": _short_id(call.id), "function": function}
 
     def _tool(self, tool: Tool) -> dict[str, Any]:
-        parameters = json.loads(self._defused(tool.parameters_json_schema) or '{"type": "object", "properties": {}}')
-        description = self._defused(tool.description)
-        return {
-            "type": "function",
-            "function": {"name": tool.name, "description": description, "parameters": parameters},
-        }
-
-    def _defused(self, text: str) -> str:
-        """Text in which no control token is one: nobody ends his turn, or begins another's, by writing its mark."""
-        return self._control.sub(lambda token: f"{token[0][:1]} {token[0][1:]}", text)
+        parameters = json_calls.loads(tool.parameters_json_schema or '{"type": "object", "properties": {}}')
+        description = self._marks.without_marks(tool.description)
+        function = {"name": tool.name, "description": description, "parameters": self._marks.in_values(parameters)}
+        return {"type": "function", "function": function}
 
 
 def _short_id(call_id: str) -> str:

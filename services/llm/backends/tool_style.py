@@ -24,6 +24,8 @@ _ANSWERED = Entry(Role.TOOL, _OUTPUT, (), _CALL.id, _TOOL.name)
 _TOLD = replace(_CALLED, text="probe lead-in")
 _CALLED_TWICE = replace(_CALLED, calls=(_CALL, _OTHER_CALL))
 _ANSWERED_TWICE = replace(_ANSWERED, call_id=_OTHER_CALL.id)
+PROBE_TOOL, PROBE_CALL = _TOOL, (_CALLED, _ANSWERED)
+"""A tool, and messages in which it was called and answered."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class VisionTokenizer:
     def __init__(self, processor: Any) -> None:
         self._tokenizer = processor.tokenizer
         self.eos_token_id = self._tokenizer.eos_token_id
+        self.backend_tokenizer = getattr(self._tokenizer, "backend_tokenizer", None)
         self.chat_template = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
         if not self.chat_template:
             raise StartupError("--model_name: the model has no chat template; choose an instruct or chat model")

@@ -8,6 +8,7 @@ from services.llm.tools.parser import BadCall, Call
 
 _STRUCTURE = re.compile(r'["\\{}\[\]]')
 _NAME = re.compile(r'"(?:name|tool_name)"\s*:\s*"([^"\\]*)"')
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _NAMES = ("name", "tool_name")
 ARGUMENTS = frozenset({"arguments", "parameters"})
 """What models call the arguments."""
@@ -91,15 +92,18 @@ def call(name: str, arguments: Any) -> Call | BadCall:
 
 
 def loads(text: str) -> Any:
-    """JSON, strictly: no NaN, no Infinity.
+    """JSON, strictly: no NaN, no Infinity, no half of a character, which no message could carry.
 
     Raises:
         ValueError: it is none, or nested too deeply.
     """
     try:
-        return json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse)
+        if _SURROGATE.search(text):
+            dumps(value).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return value
 
 
 def dumps(value: Any) -> str:

@@ -45,7 +45,8 @@ class BareJsonBody(Body):
             value = json_calls.loads(self.opening + self.text[: self.end])
         except ValueError:
             return True
-        return value.get("name", "") in self.signatures or not json_calls.ARGUMENTS.isdisjoint(value) or "type" in value
+        known = value.get("name") in [*self.signatures]  # by comparison: a second "name" need not be a text
+        return known or not json_calls.ARGUMENTS.isdisjoint(value) or "type" in value
 
 
 class PythonTagBody(Body):

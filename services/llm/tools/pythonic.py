@@ -89,7 +89,7 @@ def _call(node: ast.expr, text: str) -> Call | BadCall:
         return BadCall(name, text, "the arguments have no names")
     try:
         arguments = {keyword.arg: _value(keyword.value) for keyword in node.keywords}
-        json.dumps(arguments, allow_nan=False)
+        json.dumps(arguments, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError):
         return BadCall(name, text, "the arguments are no plain values")
     return call(name, arguments)

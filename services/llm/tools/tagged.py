@@ -90,10 +90,11 @@ class TaggedBody(Body):
 
     def _typed(self, name: str, arguments: Iterable[tuple[str, str]]) -> Call | BadCall:
         """A call whose arguments are plain text: what the schema declares as no string is read as JSON."""
-        schema = json.loads(self.signatures.get(name) or "{}").get("properties", {})
+        properties = json.loads(self.signatures.get(name) or "{}").get("properties")
         read = {}
         for key, text in arguments:
-            declared = schema.get(key, {}).get("type", "string") if isinstance(schema, dict) else "string"
+            schema = properties.get(key) if isinstance(properties, dict) else None  # which may be true: anything
+            declared = schema.get("type", "string") if isinstance(schema, dict) else "string"
             try:
                 read[key] = text if declared == "string" else json_calls.loads(text)
             except ValueError:

@@ -143,3 +143,10 @@ def test_formats_that_no_service_handles_are_refused_by_field(audio_format: Audi
 def test_sizes_follow_from_the_format() -> None:
     assert (STEREO.frame_bytes, STEREO.bytes_per_second) == (4, 176_400)
     assert AudioFormat(Encoding.ALAW, 8_000).bytes_per_second == 8_000
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+def test_what_is_no_number_is_silence(encoding: Encoding) -> None:
+    strange = np.array([np.nan, np.inf, -np.inf, 1e38], np.float32)
+    one = AudioFormat(encoding, 8000)
+    assert encode(strange, one) == encode(np.array([0, 1, -1, 1], np.float32), one)

@@ -121,10 +121,21 @@ def test_edge_15_a_tool_choice_without_tools_is_refused() -> None:
         ((TOOL, TOOL), "tools.tools[1].name"),
         ((Tool("f", "", "not json"),), "tools.tools[0].parameters_json_schema"),
         ((Tool("f", "", "[]"),), "tools.tools[0].parameters_json_schema"),
+        ((Tool("f", "", '{"a": ' * 100_000),), "tools.tools[0].parameters_json_schema"),
+        ((Tool("f", "", '{"a": ' * 65 + "1" + "}" * 65),), "tools.tools[0].parameters_json_schema"),
+        ((Tool("f", "", '{"a": NaN}'),), "tools.tools[0].parameters_json_schema"),
+        ((Tool("f", "", '{"a": "\\ud800"}'),), "tools.tools[0].parameters_json_schema"),
     ],
 )
 def test_a_tool_has_a_name_of_its_own_and_a_schema(tools: tuple[Tool, ...], field: str) -> None:
     assert refused(turn(tools=tools), ABLE) == field
+
+
+def test_json_may_nest_as_deep_as_people_write_it() -> None:
+    deep = '{"a": ' * 60 + '"[[[[[[[[\\"{{{{{{"' + "}" * 60
+    checks.check_turn(turn(tools=(Tool("f", "", deep),)), ABLE, 10_000)
+    call = ToolCall("1", "f", "[" * 100_000)
+    assert refused(turn(Message(Role.ASSISTANT, (), (call,))), ABLE) == "messages[0].tool_calls[0].arguments_json"
 
 
 def test_too_much_text_is_refused_where_it_passes_the_limit() -> None:

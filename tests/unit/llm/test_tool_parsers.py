@@ -235,3 +235,29 @@ def test_whatever_the_chunking_the_same_calls(text: str, known: ToolFormat | Non
     chunks = [text[a:b] for a, b in zip([0, *borders], [*borders, len(text)], strict=True)]
     whole = parse(known, text)
     assert whole == parse(known, *text) == parse(known, *chunks)
+
+
+@pytest.mark.parametrize(
+    ("known", "text", "schema"),
+    [
+        (
+            HERMES,
+            "<tool_call><function=f><parameter=a>1</parameter></function></tool_call>",
+            '{"properties": {"a": true}}',
+        ),
+        (HERMES, "<tool_call><function=f><parameter=a>1</parameter></function></tool_call>", '{"properties": [1]}'),
+        (LLAMA, '{"name": "f", "name": [1], "parameters": {}}', ""),
+        (HERMES, '<tool_call>{"name": "\\ud800", "arguments": {"a": "\\udfff"}}</tool_call>', ""),
+        (HERMES, f'<tool_call>{{"name": "f", "arguments": {"[" * 9000}</tool_call>', ""),
+        (PYTHONIC, r'[f(a="\ud800")]', ""),
+    ],
+)
+def test_whatever_a_model_writes_can_be_told_to_a_client(known: ToolFormat, text: str, schema: str) -> None:
+    """No exception, and no half of a character, which no message can carry."""
+    for item in parse(known, text, tools={"f": schema}):
+        for value in (item,) if isinstance(item, str) else vars_of(item):
+            value.encode()
+
+
+def vars_of(found: Found) -> list[str]:
+    return [getattr(found, name) for name in ("name", "text", "arguments_json", "error") if hasattr(found, name)]
