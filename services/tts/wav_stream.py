@@ -70,8 +70,6 @@ class WavStream:
         head = self._head
         if not head.startswith(b"RIFF"[: len(head)]) or (len(head) >= _RIFF_BYTES and head[8:12] != b"WAVE"):
             raise UpstreamError(f"{self._source} sends no WAV file")
-        if len(head) > _LONGEST_HEADER:
-            raise UpstreamError(f"{self._source} sends a WAV file without samples")
         at = _RIFF_BYTES
         while at + _CHUNK.size <= len(head):
             name, length = _CHUNK.unpack_from(head, at)
@@ -87,6 +85,8 @@ class WavStream:
                     return None
                 self.audio_format = self._format(head[at : at + length])
             at += length + length % 2  # chunks begin at even places
+        if len(head) > _LONGEST_HEADER:
+            raise UpstreamError(f"{self._source} sends a WAV file without samples")
         return None
 
     def _format(self, fmt: bytes) -> AudioFormat:

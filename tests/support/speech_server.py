@@ -16,8 +16,10 @@ from starlette.routing import Route
 
 from services.common.audio import Resampler, encode
 from services.common.audio_format import AudioFormat, Encoding
+from services.common.settings import load
 from services.tts.domain import Segment
 from services.tts.engines.hibari import HibariEngine
+from services.tts.settings import TtsSettings
 
 RATE_HZ = 16_000
 """Not the voice's own: nobody may assume it."""
@@ -47,7 +49,7 @@ def wav_header(audio_format: AudioFormat, length: int = _UNKNOWN_LENGTH) -> byte
 @contextlib.asynccontextmanager
 async def speech_server() -> AsyncIterator[SpeechServer]:
     """The server on a free loopback port, in this event loop."""
-    engine = HibariEngine()
+    engine = HibariEngine(load(TtsSettings, "parley-tts", []))
     await engine.load()
     state = SpeechServer()
     native = AudioFormat(Encoding.PCM_S16LE, RATE_HZ)

@@ -10,7 +10,11 @@ def build(settings: TtsSettings) -> Engine:
         case "hibari":
             from services.tts.engines.hibari import HibariEngine
 
-            return HibariEngine(threads=settings.tts_threads)
+            return HibariEngine(settings)
+        case "kokoro":
+            from services.tts.engines.kokoro import KokoroEngine
+
+            return KokoroEngine(settings)
         case "espeak-ng":
             from services.tts.engines.espeak_ng import EspeakNgEngine
 

@@ -6,9 +6,6 @@ from collections.abc import AsyncGenerator
 from services.common.audio import Samples
 from services.tts.domain import Segment, Voice
 
-FIRST, LATER = 0, 1
-"""Priorities: the first sentence of an answer goes before what others go on with, whose listeners are still busy."""
-
 
 class Engine(ABC):
     """Turns segments into audio. One file an engine; heavy imports happen in `load`."""
@@ -27,6 +24,13 @@ class Engine(ABC):
 
         Raises:
             StartupError: where the engine or its model is missing.
+        """
+
+    def check_room(self, segment: Segment) -> None:  # noqa: B027  most have no bound of their own
+        """Refuse a segment that the engine is too busy for, before anything is said.
+
+        Raises:
+            OverloadedError: telling when to try again.
         """
 
     @abstractmethod

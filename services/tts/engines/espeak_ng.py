@@ -10,9 +10,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from services.common.audio import Samples
 from services.common.audio_format import AudioFormat
 from services.common.errors import StartupError, UpstreamError
+from services.tts.calibration import SAMPLE_TEXTS
 from services.tts.domain import Segment
 from services.tts.engines.base import Engine
 from services.tts.engines.espeak_voices import parse_voices
+from services.tts.loudness import gain
 from services.tts.timescale import TimeScale
 from services.tts.wav_stream import WavStream
 
@@ -34,6 +36,7 @@ class EspeakNgEngine(Engine):
     def __init__(self) -> None:
         super().__init__()
         self._program = ""
+        self._gain = 1.0
 
     async def load(self) -> None:
         """Find the program, its voices and its sample rate."""
@@ -43,11 +46,13 @@ class EspeakNgEngine(Engine):
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 table = await self._output("--voices")
-                native = _native_format(await self._output("--stdout", "-v", _DEFAULT_VOICE, "a"))
+                wav = await self._output("--stdout", "-v", _DEFAULT_VOICE, SAMPLE_TEXTS[0])
+            native, samples = _decode(wav)
         except (TimeoutError, OSError, UpstreamError):
             raise StartupError(f"the program {_PROGRAM} does not work; try: {_PROGRAM} --voices") from None
         self.voices = parse_voices(table.decode(errors="replace"), self.name, native)
         self.default_voice = _DEFAULT_VOICE
+        self._gain = gain(samples, native.sample_rate_hz)  # of all: one synthesizer makes them
 
     async def synthesize(self, segment: Segment) -> AsyncGenerator[Samples, None]:
         """Blocks of samples as the program writes them."""
@@ -57,7 +62,8 @@ class EspeakNgEngine(Engine):
         async with self._speaking(segment.voice.name, words, segment.text) as process:
             assert process.stdout is not None
             async with contextlib.aclosing(_samples(process.stdout)) as blocks:
-                async for samples in blocks:
+                async for block in blocks:
+                    samples = block * self._gain
                     yield scale.feed(samples) if scale else samples
             if await process.wait():
                 log.error("espeak-ng failed", extra={"exit_code": process.returncode, "voice": segment.voice.name})
@@ -110,14 +116,14 @@ async def _samples(stream: asyncio.StreamReader) -> AsyncGenerator[Samples, None
             yield samples
 
 
-def _native_format(wav: bytes) -> AudioFormat:
-    """What the program speaks in.
+def _decode(wav: bytes) -> tuple[AudioFormat, Samples]:
+    """What the program speaks in, and what it said.
 
     Raises:
         UpstreamError: where it is no WAV file.
     """
     stream = WavStream(_SOURCE)
-    stream.feed(wav)
+    samples = stream.feed(wav)
     if stream.audio_format is None:
         raise UpstreamError(f"{_SOURCE} sends no WAV file")
-    return stream.audio_format
+    return stream.audio_format, samples

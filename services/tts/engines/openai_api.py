@@ -26,8 +26,10 @@ from services.common.errors import (
     UpstreamUnauthenticatedError,
 )
 from services.tts import text as texts
+from services.tts.calibration import SAMPLE_TEXTS
 from services.tts.domain import ANY_LANGUAGE, Segment, Voice
 from services.tts.engines.base import Engine
+from services.tts.loudness import gain
 from services.tts.settings import TtsSettings
 from services.tts.timescale import TimeScale
 from services.tts.wav_stream import WavStream
@@ -42,7 +44,6 @@ _VOICES = ("alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "
 """OpenAI's, where the server lists none."""
 _PCM_HZ = 24_000
 """Of OpenAI's `pcm`, whose content type tells no rate."""
-_WARM_UP = "Hello."
 _LONGEST_PIECE = 2000
 """Characters in one request: OpenAI's models take 2,000 tokens or 4,096 characters."""
 _COMPRESSED = ("audio/mpeg", "audio/mp3", "audio/ogg", "audio/opus", "audio/aac", "audio/flac")
@@ -59,9 +60,11 @@ class OpenAiEngine(Engine):
         super().__init__()
         self._settings = settings
         self._client: openai.AsyncOpenAI | None = None
+        self._gain = 1.0
 
     async def load(self) -> None:
-        """Ask for the voices and speak a word: the connection is open, and the sample rate known, before a user waits.
+        """Ask for the voices and speak a sentence: the connection is open, the sample rate and the level are known,
+        before a user waits.
 
         A provider that is away at the moment is no reason not to start; one that refuses is.
         """
@@ -92,7 +95,8 @@ class OpenAiEngine(Engine):
         scale = TimeScale(segment.speaking_rate, native_hz) if segment.speaking_rate != 1 else None
 
         def scaled(samples: Samples) -> Samples:
-            return scale.feed(samples) if scale else samples
+            levelled = samples * self._gain
+            return scale.feed(levelled) if scale else levelled
 
         for piece in texts.cut(segment.text, _LONGEST_PIECE):
             resampler = None
@@ -112,13 +116,17 @@ class OpenAiEngine(Engine):
 
     async def _native_rate_hz(self) -> int:
         try:
-            async with contextlib.aclosing(self._speak(_WARM_UP, self.default_voice)) as blocks:
-                return [rate_hz async for rate_hz, _ in blocks][-1]
+            text = SAMPLE_TEXTS[0]
+            async with contextlib.aclosing(self._speak(text, self.default_voice)) as blocks:
+                heard = [block async for block in blocks]
         except (UpstreamUnauthenticatedError, ModelNotFoundError, InvalidArgumentError) as error:
             raise StartupError(f"--tts {self.name}: {error.message}") from None
         except ParleyError as error:
             log.warning("no speech from the provider yet: %s", error.message)
             return _PCM_HZ
+        rate_hz = heard[-1][0]
+        self._gain = gain(np.concatenate([samples for _, samples in heard]), rate_hz)
+        return rate_hz
 
     async def _listed_voices(self) -> tuple[str, ...]:
         """The voices that the server lists; OpenAI has no such list, but most servers of that API do."""

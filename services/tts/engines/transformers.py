@@ -1,8 +1,9 @@
 """VITS models by `transformers`: MMS in a thousand languages, and others of that architecture.
 
-One model on its own thread speaks sentence by sentence; first sentences go before later ones.
+One model for all speakers and conversations.
 """
 
+import contextlib
 import logging
 import unicodedata
 from collections.abc import AsyncGenerator, Iterable
@@ -14,12 +15,10 @@ import numpy as np
 from services.common.audio import Samples
 from services.common.audio_format import AudioFormat, Encoding
 from services.common.errors import InvalidArgumentError, StartupError, first_line
-from services.common.model_thread import ModelThread
 from services.tts import numbers
-from services.tts import text as texts
 from services.tts.domain import Segment, Voice
-from services.tts.engines.base import FIRST, LATER, Engine
 from services.tts.engines.iso_639 import bcp47
+from services.tts.engines.sentence_engine import SentenceEngine
 from services.tts.settings import TtsSettings
 from services.tts.trim import trim
 
@@ -28,13 +27,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LONGEST_PIECE = 200
-"""Characters given to the model at once, so that no request holds the thread for long."""
 _SEED = 0
 """Of the noise in the voice: the same text always gives the same samples."""
 
 
-class TransformersEngine(Engine):
+class TransformersEngine(SentenceEngine):
     """Args:
     settings: which model, on what device; its language where the model does not tell.
     """
@@ -42,43 +39,38 @@ class TransformersEngine(Engine):
     name = "transformers"
 
     def __init__(self, settings: TtsSettings) -> None:
-        super().__init__()
-        self._settings = settings
-        self._thread = ModelThread("tts")
+        super().__init__(settings)
         self._speaker: Speaker | None = None
 
-    async def load(self) -> None:
-        """Load the model and speak a letter with it."""
-        try:
-            self._speaker = await self._thread.run(_load, self._settings)
-        except ImportError as error:
-            message = f"--tts {self.name} needs the extra tts-transformers: {first_line(error)}"
-            raise StartupError(message) from None
-        self.voices = tuple(self._speaker.voices(self.name))
-        self.default_voice = self.voices[0].name
-
     async def synthesize(self, segment: Segment) -> AsyncGenerator[Samples, None]:
-        """One block a sentence; the next one is begun when this one has been taken."""
-        if self._speaker is None:
-            raise RuntimeError("the engine is not loaded")
-        number = next(index for index, voice in enumerate(self.voices) if voice.name == segment.voice.name)
-        pieces = [piece for sentence in texts.sentences(segment.text) for piece in texts.cut(sentence, _LONGEST_PIECE)]
+        """One block a piece; refuses a text without a sound that the model knows."""
         spoken = 0
-        for index, piece in enumerate(pieces):
-            pause_s = texts.longest_pause_s(piece, last=index == len(pieces) - 1)
-            priority = LATER if index or segment.previous_text else FIRST
-            samples = await self._thread.run(
-                self._speaker.speak, piece, number, segment.speaking_rate, pause_s, priority=priority
-            )
-            spoken += len(samples)
-            yield samples
+        async with contextlib.aclosing(super().synthesize(segment)) as blocks:
+            async for samples in blocks:
+                spoken += len(samples)
+                yield samples
         if not spoken:
             raise InvalidArgumentError(f"voice {segment.voice.name!r} has no sounds for this text", field="text")
 
     async def aclose(self) -> None:
         """End the thread, and with it the model."""
-        await self._thread.aclose()
+        await super().aclose()
         self._speaker = None
+
+    def _load(self) -> tuple[tuple[Voice, ...], str]:
+        """Load the model and speak a letter with it."""
+        try:
+            self._speaker = _load(self._settings)
+        except ImportError as error:
+            message = f"--tts {self.name} needs the extra tts-transformers: {first_line(error)}"
+            raise StartupError(message) from None
+        voices = self._speaker.voices(self.name)
+        return tuple(voices), voices[0].name
+
+    def _speak(self, piece: str, voice: Voice, rate: float, pause_s: float) -> Samples:
+        if self._speaker is None:
+            raise RuntimeError("the engine is not loaded")
+        return self._speaker.speak(piece, self.voices.index(voice), rate, pause_s)
 
 
 class Speaker:

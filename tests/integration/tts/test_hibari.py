@@ -17,9 +17,11 @@ from parley.tts.v1 import tts_service_pb2 as pb
 
 from services.common.audio import Samples, resample
 from services.common.errors import InvalidArgumentError
+from services.common.settings import load
 from services.stt.weights import locate
 from services.tts.domain import Segment
 from services.tts.engines.hibari import HibariEngine
+from services.tts.settings import TtsSettings
 from services.tts.text import readable_by
 from tests.support.servers import running, server
 from tests.support.synthesis import synthesize
@@ -36,7 +38,7 @@ SENTENCES = (
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[HibariEngine]:
-    made = HibariEngine()
+    made = HibariEngine(load(TtsSettings, "parley-tts", []))
     asyncio.run(made.load())
     yield made
     asyncio.run(made.aclose())
@@ -217,13 +219,13 @@ async def test_only_voices_that_are_there_are_offered(tmp_path: Path, monkeypatc
 
     monkeypatch.setenv("HIBARI_HOME", str(tmp_path))
     monkeypatch.setattr("hibari.voices.download", lambda *_: pytest.fail("nothing may be downloaded"))
-    bundled = HibariEngine()
+    bundled = HibariEngine(load(TtsSettings, "parley-tts", []))
     await bundled.load()
     assert [(voice.name, voice.language_codes) for voice in bundled.voices] == [("heart", ("en-US",))]
     await bundled.aclose()
 
     await asyncio.to_thread(shutil.copy, f"{ASSETS}/hibari.onnx", tmp_path / VOICES["emma"]["file"])
-    cached = HibariEngine()
+    cached = HibariEngine(load(TtsSettings, "parley-tts", []))
     await cached.load()
     assert [(voice.name, voice.language_codes) for voice in cached.voices] == [
         ("heart", ("en-US",)),

@@ -74,3 +74,8 @@ def test_other_chunks_are_passed_over_and_other_encodings_read() -> None:
 def test_what_cannot_be_played_is_an_error(file: bytes) -> None:
     with pytest.raises(UpstreamError, match=r"^it sends"):
         WavStream("it").feed(file)
+
+
+def test_a_whole_file_may_come_as_one_part() -> None:
+    stream = WavStream("it")
+    assert len(stream.feed(wav_header(NATIVE) + DATA * 1000)) == 100_000
