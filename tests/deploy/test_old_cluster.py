@@ -61,7 +61,7 @@ def test_what_was_stored_is_what_was_meant(old: Cluster) -> None:
             assert not lost, f"{name}: {lost}"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)  # the images may have to be built first, and five workloads start one after another
 def test_its_pods_become_ready_and_answer(old: Cluster, engine: Any, images: dict[str, str], tmp_path: Path) -> None:
     """With fewer CPUs than the manifests ask for, and one replica of each, so that one small machine has room."""
     old.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
