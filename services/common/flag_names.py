@@ -48,6 +48,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "stt_device",
         "stt_compute_type",
         "stt_threads",
+        "stt_workers",
         "interim_interval_s",
         "stt_api_base_url",
         "stt_api_key",

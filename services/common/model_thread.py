@@ -54,15 +54,16 @@ class ModelThread:
 
     Work of a lower `priority` number goes first. Cancelling the awaiting task drops work that has not begun, and raises
     the `Stop` of work that has. `aclose` ends the thread after the work in progress; whoever waits for work that has
-    not begun gets a ServerDrainingError.
+    not begun gets a ServerDrainingError. A model that several threads may use at a time may have several `workers`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, workers: int = 1) -> None:
         self._jobs: queue.PriorityQueue[_Job] = queue.PriorityQueue()
         self._serial = itertools.count()
         self._closed = False
-        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._main, name=name, daemon=True) for _ in range(workers)]
+        for thread in self._threads:
+            thread.start()
 
     async def run(self, work: Callable[..., T], *args: Any, priority: float = 0) -> T:
         """Call `work(*args)` on the thread and return what it returns or raise what it raises."""
@@ -131,9 +132,11 @@ class ModelThread:
         """End the thread once the work in progress is done; work that has not begun is dropped."""
         if not self._closed:
             self._closed = True
-            self._jobs.put(_Job(-1_000_000, next(self._serial), None))
-        while self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, 1.0)
+            for _ in self._threads:
+                self._jobs.put(_Job(-1_000_000, next(self._serial), None))
+        for thread in self._threads:
+            while thread.is_alive():
+                await asyncio.to_thread(thread.join, 1.0)
         while not self._jobs.empty():
             self._jobs.get_nowait().fail(ServerDrainingError("the server is shutting down", retry_after_s=1.0))
 

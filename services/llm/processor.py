@@ -1,6 +1,5 @@
 """What this machine's processor is good at; read without loading a tensor library."""
 
-import os
 from pathlib import Path
 
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -28,8 +27,3 @@ def _flags(cpuinfo: Path) -> list[str]:
         if name.strip() in ("flags", "Features"):
             return value.split()
     return []
-
-
-def usable_cores() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

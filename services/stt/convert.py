@@ -152,7 +152,7 @@ def _transcript(event: Transcript) -> pb.Transcript:
         utterance_id=event.utterance_id,
         text=event.text,
         is_final=event.is_final,
-        stable_length_bytes=len(event.text.encode()) if event.is_final else 0,
+        stable_length_bytes=len((event.text if event.is_final else event.text[: event.stable_characters]).encode()),
         language_code=event.language_tag,
         confidence=event.confidence,
         start_offset=wire.duration(event.start_s),

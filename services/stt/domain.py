@@ -36,7 +36,8 @@ class Recognition:
     """What a recognizer heard in one stretch of audio.
 
     `text` is empty where nothing was said, `confidence` lies in [0, 1] and is None where the model gives none,
-    `processing_s` is the time spent in the model.
+    `processing_s` is the time spent in the model. `quick`: by another model than the one of final transcripts, which
+    may hear other words.
     """
 
     text: str
@@ -44,6 +45,7 @@ class Recognition:
     confidence: float | None = None
     words: tuple[Word, ...] = ()
     processing_s: float = 0.0
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ class SpeechStopped:
 class Transcript:
     """The whole utterance so far; replaces every earlier one of the same utterance.
 
-    With `at_pause` it is what the final one will say if the speaker does not go on.
+    With `at_pause` it is what the final one will say if the speaker does not go on. The first `stable_characters` of
+    an interim text begin every later one, too.
     """
 
     utterance_id: str
@@ -130,6 +133,7 @@ class Transcript:
     confidence: float | None = None
     words: tuple[Word, ...] = ()
     at_pause: bool = False
+    stable_characters: int = 0
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from services.stt.domain import (
     Transcript,
 )
 from services.stt.endpointing import EndpointEvent, Paused, Resumed, SegmentEnded, SegmentStarted
-from services.stt.engines.base import Engine
 from services.stt.metrics import SttMetrics
 from services.stt.owned_tasks import OwnedTasks
+from services.stt.schedule import Schedule
 from services.stt.segment_recognizer import SegmentRecognizer
 from services.stt.segmenter import Segmenter
 from services.stt.timebase import to_seconds
@@ -61,7 +61,7 @@ class _Closing:
 
 class Listener:
     """Args:
-    engine: recognizes.
+    schedule: recognizes.
     segmenter: finds the segments of this stream.
     options: what the client asked for.
     interim_interval_s: seconds of audio between two interim transcripts.
@@ -71,14 +71,15 @@ class Listener:
 
     def __init__(
         self,
-        engine: Engine,
+        schedule: Schedule,
         segmenter: Segmenter,
         options: StreamOptions,
         interim_interval_s: float,
         metrics: SttMetrics,
         turn_end_model: TurnEndModel | None = None,
     ) -> None:
-        self._model = engine.info.name
+        self._model = schedule.info.name
+        self._schedule = schedule
         self._segmenter = segmenter
         self._options = options
         self._metrics = metrics
@@ -91,7 +92,7 @@ class Listener:
         self._closings: asyncio.Queue[_Closing | None] = asyncio.Queue(_FINALS_AHEAD)
         self._tasks = OwnedTasks()
         self._recognizer = SegmentRecognizer(
-            engine, segmenter, self._tasks, options, self._put_interim, interim_interval_s, metrics, turn_end_model
+            schedule, segmenter, self._tasks, options, self._put_interim, interim_interval_s, metrics, turn_end_model
         )
         self._utterance: Utterance | None = None
         self._call_span = tracing.current()
@@ -144,6 +145,7 @@ class Listener:
             audio_s = len(item) / self._options.transcription.audio_format.bytes_per_second
             self._clock.arrived(audio_s, time.monotonic())
             self._metrics.received(audio_s)
+            self._schedule.heard(audio_s)
             for at in range(0, len(item), self._slice_bytes):
                 if at:
                     await asyncio.sleep(0)  # let others run

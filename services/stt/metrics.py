@@ -39,11 +39,21 @@ class SttMetrics:
         )
         self._audio = Counter("parley_stt_audio_seconds_total", "Audio received.", registry=registry)
         self._active = Gauge("parley_stt_active_streams", "Live streams.", registry=registry)
+        self._load = Gauge(
+            "parley_stt_load_ratio",
+            "Share of the model's time that the live streams need for their final transcripts, as measured.",
+            registry=registry,
+        )
         self._transcriptions = Gauge(
             "parley_stt_transcriptions_running", "Recordings being transcribed.", registry=registry
         )
         self._waiting = Gauge(
             "parley_stt_transcriptions_waiting", "Recordings that wait for a place.", registry=registry
+        )
+        self._interims = Counter(
+            "parley_stt_interims_stopped_total",
+            "Interim recognitions that made way for a final one.",
+            registry=registry,
         )
         self._ahead = Counter(
             "parley_stt_recognitions_ahead_total",
@@ -52,9 +62,17 @@ class SttMetrics:
             registry=registry,
         )
 
-    def watch(self, streams: Callable[[], int], transcriptions: Callable[[], int], waiting: Callable[[], int]) -> None:
+    def watch(
+        self,
+        *,
+        streams: Callable[[], int],
+        load: Callable[[], float],
+        transcriptions: Callable[[], int],
+        waiting: Callable[[], int],
+    ) -> None:
         """Ask for what is at work and waiting whenever metrics are read."""
         self._active.set_function(streams)
+        self._load.set_function(load)
         self._transcriptions.set_function(transcriptions)
         self._waiting.set_function(waiting)
 
@@ -82,6 +100,10 @@ class SttMetrics:
             self._factor.labels(kind).observe(seconds / audio_s)
         attributes: tracing.Attributes = {"parley.stt.kind": kind, "parley.stt.audio_s": audio_s}
         tracing.begin("recognize", attributes, at=time.monotonic() - seconds).end()
+
+    def interim_stopped(self) -> None:
+        """An interim recognition made way for a final one."""
+        self._interims.inc()
 
     def ahead(self, *, adopted: bool) -> None:
         """A recognition begun at a soft silence became the final one, or was dropped since the speaker went on."""

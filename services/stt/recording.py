@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 
 from services.common.audio import Samples
 from services.common.errors import AudioTooLongError, InvalidArgumentError
@@ -11,13 +10,12 @@ from services.stt.domain import (
     MAX_RECORDING_S,
     Completed,
     Recognition,
-    RecognitionRequest,
     Transcript,
     TranscriptionOptions,
 )
 from services.stt.endpointing import SegmentEnded
-from services.stt.engines.base import Engine
 from services.stt.metrics import SttMetrics
+from services.stt.schedule import Schedule
 from services.stt.segmenter import Segmenter
 from services.stt.timebase import to_seconds
 from services.stt.utterance import Utterance
@@ -46,16 +44,16 @@ def check_size(audio: bytes, options: TranscriptionOptions) -> None:
 
 class RecordingTranscriber:
     """Args:
-    engine: recognizes.
+    schedule: recognizes.
     segmenter: finds the speech of this recording; must end segments at silences by itself.
     options: what the client asked for.
     metrics: where durations go.
     """
 
     def __init__(
-        self, engine: Engine, segmenter: Segmenter, options: TranscriptionOptions, metrics: SttMetrics
+        self, schedule: Schedule, segmenter: Segmenter, options: TranscriptionOptions, metrics: SttMetrics
     ) -> None:
-        self._engine = engine
+        self._schedule = schedule
         self._segmenter = segmenter
         self._options = options
         self._metrics = metrics
@@ -71,16 +69,19 @@ class RecordingTranscriber:
         utterance = Utterance(self._options, windows[0].onset if windows else 0)
         for window in windows:
             samples = self._segmenter.samples(window.start, window.end)
-            if self._options.interim_results and self._engine.info.supports_interim_results:
-                quick = replace(utterance.request, word_timings=False)
-                interim = utterance.interim(await self._recognize(samples, quick, interim=True), window.speech_end)
-                if interim.text:
-                    yield interim
+            if self._options.interim_results and self._schedule.info.supports_interim_results:
+                heard = await self._schedule.interim(samples.view, utterance.request)
+                if heard is not None:
+                    self._recognized(heard, samples, interim=True)
+                    interim = utterance.interim(heard, window.start, window.speech_end)
+                    if interim.text:
+                        yield interim
             utterance.speech_end = window.speech_end
-            recognition = await self._recognize(samples, utterance.request)
+            recognition = await self._schedule.final(samples, utterance.request)
+            self._recognized(recognition, samples, interim=False)
             utterance.add(recognition, window.start, window.onset, window.speech_end)
         yield utterance.final()
-        yield Completed(self._engine.info.name, to_seconds(self._segmenter.position), self._processing_s)
+        yield Completed(self._schedule.info.name, to_seconds(self._segmenter.position), self._processing_s)
 
     async def _speech(self, audio: bytes) -> list[Span]:
         """The stretches of speech; the work is done in slices, so that others get their turn on the event loop."""
@@ -89,7 +90,9 @@ class RecordingTranscriber:
         for at in range(0, len(audio), step):
             events += self._segmenter.feed(audio[at : at + step])
             await asyncio.sleep(0)
-        self._metrics.received(to_seconds(self._segmenter.position))
+        audio_s = to_seconds(self._segmenter.position)
+        self._metrics.received(audio_s)
+        self._schedule.heard(audio_s)
         events += self._segmenter.flush()
         self._segmenter.finish()
         return [
@@ -98,8 +101,6 @@ class RecordingTranscriber:
             if isinstance(event, SegmentEnded)
         ]
 
-    async def _recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
-        recognition = await self._engine.recognize(samples, request, interim=interim)
+    def _recognized(self, recognition: Recognition, samples: Samples, *, interim: bool) -> None:
         self._metrics.recognized(recognition.processing_s, to_seconds(len(samples)), interim=interim)
         self._processing_s += recognition.processing_s
-        return recognition

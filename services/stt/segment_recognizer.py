@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from services.common.audio import Samples
 from services.stt import turn_end
 from services.stt.domain import Recognition, RecognitionRequest, StreamOptions, Transcript
-from services.stt.engines.base import Engine
 from services.stt.metrics import SttMetrics
 from services.stt.owned_tasks import OwnedTasks
+from services.stt.schedule import Schedule
 from services.stt.segmenter import Segmenter
 from services.stt.timebase import FRAME_SAMPLES, to_samples, to_seconds
 from services.stt.turn_end_model import TurnEndModel
@@ -38,13 +38,14 @@ class _Segment:
     interim: "asyncio.Task[None] | None" = None
     ahead: "asyncio.Task[Recognition] | None" = None
     ahead_end: int = 0
-    at_pause: Recognition | None = None
+    at_pause: tuple[str, str] | None = None
+    """What was said up to the pause, and its language."""
     turn_end: "asyncio.Task[None] | None" = None
 
 
 class SegmentRecognizer:
     """Args:
-    engine: recognizes.
+    schedule: recognizes.
     segmenter: has the audio.
     tasks: own what is started here.
     options: what the client asked for.
@@ -56,7 +57,7 @@ class SegmentRecognizer:
 
     def __init__(
         self,
-        engine: Engine,
+        schedule: Schedule,
         segmenter: Segmenter,
         tasks: OwnedTasks,
         options: StreamOptions,
@@ -66,16 +67,16 @@ class SegmentRecognizer:
         turn_end_model: TurnEndModel | None = None,
     ) -> None:
         self._turn_end_model = turn_end_model
-        self._engine = engine
+        self._schedule = schedule
         self._segmenter = segmenter
         self._tasks = tasks
         self._options = options
-        self._wants_interim = options.transcription.interim_results and engine.info.supports_interim_results
+        self._wants_interim = options.transcription.interim_results and schedule.info.supports_interim_results
         self._emit = emit
         self._interim_interval = to_samples(interim_interval_s)
         self._metrics = metrics
         self._segment: _Segment | None = None
-        self._last_interim = ""
+        self._last_interim = ("", 0)
         self.finals_due = 0
         """Segments that have ended and whose text is not known yet."""
         self.processing_s = 0.0
@@ -122,7 +123,7 @@ class SegmentRecognizer:
                 return segment.ahead
             _cancel(segment.ahead)
         samples = self._segmenter.samples(segment.start, end)
-        return self._tasks.spawn(self._recognize(samples, segment.utterance.request))
+        return self._tasks.spawn(self._final(samples, segment.utterance.request))
 
     def settled(self) -> None:
         """The text of a segment that has ended is known."""
@@ -144,30 +145,33 @@ class SegmentRecognizer:
         if now - last_speech >= _SILENCE:
             return
         segment.interim_at = now
-        segment.interim = self._tasks.spawn(self._interim(segment, self._segmenter.samples(segment.start, now), now))
+        segment.interim = self._tasks.spawn(self._interim(segment))
 
-    async def _recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
-        recognition = await self._engine.recognize(samples, request, interim=interim)
-        self._metrics.recognized(recognition.processing_s, to_seconds(len(samples)), interim=interim)
-        self.processing_s += recognition.processing_s
+    async def _final(self, samples: Samples, request: RecognitionRequest) -> Recognition:
+        recognition = await self._schedule.final(samples, request)
+        self._recognized(recognition, samples, interim=False)
         return recognition
 
+    def _recognized(self, recognition: Recognition, samples: Samples, *, interim: bool) -> None:
+        self._metrics.recognized(recognition.processing_s, to_seconds(len(samples)), interim=interim)
+        self.processing_s += recognition.processing_s
+
     async def _recognize_ahead(self, segment: _Segment, samples: Samples) -> Recognition:
-        recognition = await self._recognize(samples, segment.utterance.request)
+        recognition = await self._final(samples, segment.utterance.request)
         if self._segment is segment and not self.finals_due:  # the endpoint is yet to come: the best interim there is
             await self._paused(segment, recognition)
         return recognition
 
     async def _paused(self, segment: _Segment, recognition: Recognition) -> None:
         """Let the words decide how long to wait, and tell the client what would be final."""
-        segment.at_pause = recognition
-        transcript = segment.utterance.at_pause(recognition, segment.ahead_end)
-        self._expect_end(segment, recognition)
+        transcript = segment.utterance.at_pause(recognition, segment.start, segment.ahead_end)
+        segment.at_pause = (transcript.text, recognition.language)
+        self._expect_end(segment)
         if self._options.pauses:
-            self._last_interim = transcript.text
+            self._last_interim = _news(transcript)
             await self._emit(transcript)
         else:
-            await self._offer(segment, recognition, segment.ahead_end)
+            await self._offer(replace(transcript, at_pause=False))
 
     async def _hear_turn_end(self, model: TurnEndModel, segment: _Segment, samples: Samples) -> None:
         """Let the sound have its say in how long to wait, beside the words and never without them."""
@@ -176,30 +180,43 @@ class SegmentRecognizer:
         except Exception:  # the words tell enough
             log.exception("the turn-end model failed")
             return
+        self._expect_end(segment)
+
+    def _expect_end(self, segment: _Segment) -> None:
         if segment.at_pause is not None:
-            self._expect_end(segment, segment.at_pause)
+            said, language = segment.at_pause
+            heard = segment.utterance.turn_end_probability
+            self._segmenter.expect_end(turn_end.end_silence_s(self._options.endpointing, said, language, heard))
 
-    def _expect_end(self, segment: _Segment, recognition: Recognition) -> None:
-        said = segment.utterance.at_pause(recognition, segment.ahead_end).text
-        heard = segment.utterance.turn_end_probability
-        wait_s = turn_end.end_silence_s(self._options.endpointing, said, recognition.language, heard)
-        self._segmenter.expect_end(wait_s)
+    async def _interim(self, segment: _Segment) -> None:
+        heard = self._segmenter.samples(0, 0)
 
-    async def _interim(self, segment: _Segment, samples: Samples, end: int) -> None:
-        request = replace(segment.utterance.request, word_timings=False)
+        def take() -> Samples:
+            nonlocal heard
+            segment.interim_at = self._segmenter.position
+            heard = self._segmenter.samples(segment.start, segment.interim_at)
+            return heard
+
         try:
-            recognition = await self._recognize(samples, request, interim=True)
+            recognition = await self._schedule.interim(take, segment.utterance.request)
         except Exception:  # a courtesy has failed; if the engine is broken the final one will tell
             log.exception("interim recognition failed")
             return
-        await self._offer(segment, recognition, end)
+        if recognition is None:
+            self._metrics.interim_stopped()
+            return
+        self._recognized(recognition, heard, interim=True)
+        await self._offer(segment.utterance.interim(recognition, segment.start, segment.interim_at))
 
-    async def _offer(self, segment: _Segment, recognition: Recognition, end: int) -> None:
+    async def _offer(self, transcript: Transcript) -> None:
         """Send an interim transcript that says anything new."""
-        transcript = segment.utterance.interim(recognition, end)
-        if self._wants_interim and transcript.text not in ("", self._last_interim):
-            self._last_interim = transcript.text
+        if self._wants_interim and transcript.text and _news(transcript) != self._last_interim:
+            self._last_interim = _news(transcript)
             await self._emit(transcript)
+
+
+def _news(transcript: Transcript) -> tuple[str, int]:
+    return transcript.text, transcript.stable_characters
 
 
 def _cancel(task: "asyncio.Task[Recognition] | asyncio.Task[None] | None") -> None:

@@ -7,6 +7,7 @@ from services.common.errors import StartupError
 from services.common.server import Service
 from services.stt import engines, languages
 from services.stt.metrics import SttMetrics
+from services.stt.schedule import Schedule
 from services.stt.servicer import SpeechToTextServicer
 from services.stt.settings import SttSettings
 from services.stt.transcriber import Transcriber
@@ -24,9 +25,10 @@ class SttService(Service):
     def __init__(self, settings: SttSettings) -> None:
         self._settings = settings
         self._engine = engines.create(settings)
+        self._schedule = Schedule(self._engine)
         name = settings.turn_end_model
         self._turn_end_model = SmartTurn(name) if name else None
-        self._transcriber = Transcriber(self._engine, settings, SttMetrics(), self._turn_end_model)
+        self._transcriber = Transcriber(self._schedule, settings, SttMetrics(), self._turn_end_model)
 
     def register(self, server: grpc.aio.Server) -> None:
         stt_service_pb2_grpc.add_SpeechToTextServiceServicer_to_server(SpeechToTextServicer(self._transcriber), server)
@@ -36,6 +38,7 @@ class SttService(Service):
         info, language = self._engine.info, self._settings.language
         if language.lower() != languages.AUTO and languages.match(language, info.languages) is None:
             raise StartupError(f"--language {language}: the model {info.name} does not know it")
+        await self._schedule.measure()
         if self._turn_end_model is not None:
             await self._turn_end_model.load()
 

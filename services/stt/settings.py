@@ -56,7 +56,14 @@ class SttSettings(ServerSettings):
     )
     stt_device: Literal["auto", "cpu", "cuda"] = _flag("auto", _RECOGNITION, "auto is cuda where there is one")
     stt_compute_type: ComputeType = _flag("auto", _RECOGNITION, "precision; auto is int8 on a CPU and float16 on CUDA")
-    stt_threads: int = _flag(0, _RECOGNITION, "CPU threads of each model; 0 is up to 4", ge=0, le=64)
+    stt_threads: int = _flag(
+        0, _RECOGNITION, "CPU threads of one recognition; 0 is half of the processors, up to 4", ge=0, le=64
+    )
+    stt_workers: int = _flag(
+        *(0, _RECOGNITION, "recognitions at a time (faster-whisper); 0 is as the processors allow, one on CUDA"),
+        ge=0,
+        le=64,
+    )
     interim_interval_s: float = _flag(
         0.5, _RECOGNITION, "seconds of audio between two transcripts of an utterance being spoken", ge=0.1, le=10
     )
@@ -92,7 +99,9 @@ class SttSettings(ServerSettings):
         *("", _ENDPOINTING, "model that hears whether a turn has ended: smart-turn or an .onnx file; empty is none")
     )
 
-    stt_max_streams: int = _flag(128, _ADMISSION, "live streams at a time; more are refused", ge=1)
+    stt_max_streams: int = _flag(
+        128, _ADMISSION, "live streams at a time, where the model has time for so many; more are refused", ge=1
+    )
     stt_max_transcriptions: int = _flag(8, _ADMISSION, "Transcribe calls at work at a time", ge=1)
     stt_max_waiting: int = _flag(64, _ADMISSION, "Transcribe calls that may wait; more are refused", ge=0)
 

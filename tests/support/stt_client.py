@@ -15,7 +15,7 @@ FORCE = pb.StreamingTranscribeRequest(force_end_of_utterance=pb.ForceEndOfUttera
 
 
 class UntilInterim:
-    """Among the messages of a stream: send nothing more before an interim transcript has come back."""
+    """Among the messages of a stream: send nothing more before another interim transcript has come back."""
 
 
 @dataclass
@@ -95,6 +95,7 @@ async def _sent(
     for message in messages:
         if isinstance(message, UntilInterim):
             await heard.interim_came.wait()
+            heard.interim_came.clear()
         else:
             yield message
 

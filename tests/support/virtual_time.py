@@ -5,7 +5,10 @@ For tests without I/O: a conversation of thirty seconds takes as long as its com
 
 import asyncio
 import selectors
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class _NoWait(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
@@ -35,3 +38,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def advance(self, seconds: float) -> None:
         """Let so much time pass."""
         self._now += seconds
+
+
+def in_virtual_time(work: Coroutine[Any, Any, T]) -> T:
+    """What the coroutine returns, in a loop of its own."""
+    loop = VirtualTimeLoop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()

@@ -9,11 +9,11 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from services.common.cores import usable_cores
 from services.common.errors import StartupError
 from services.llm.backends.base import RoleNames
 from services.llm.backends.chat_template import ChatTemplate
 from services.llm.backends.end_tokens import end_tokens
-from services.llm.processor import usable_cores
 
 log = logging.getLogger(__name__)
 

@@ -5,24 +5,19 @@ from abc import ABC, abstractmethod
 
 from services.common.audio import Samples
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
-from services.stt.timebase import SAMPLE_RATE_HZ
 from services.stt.vad import SileroModel, VoiceDetector
-
-AFTER_ALL_FINALS = 1_000
-
-
-def priority_of(samples: Samples, *, interim: bool) -> int:
-    """Where requests wait for a model: short audio first, since someone waits for the answer to an utterance while a
-    recording of a minute takes its time; interim recognitions after all others.
-    """
-    return len(samples) // SAMPLE_RATE_HZ + (AFTER_ALL_FINALS if interim else 0)
 
 
 class Engine(ABC):
-    """Recognizes speech; one instance serves all streams. Its heavy imports wait for `load`."""
+    """Recognizes speech; one instance serves all streams, whose turns `schedule.py` gives out. Its heavy imports wait
+    for `load`.
+    """
 
     listens: bool = True
     """Whether what it recognizes depends on the audio; where not, a stream that the client cuts is only counted."""
+
+    parallel: int | None = 1
+    """Recognitions that it does at a time, known once loaded; None: any number, since another machine does them."""
 
     @abstractmethod
     async def load(self) -> None:
@@ -50,7 +45,7 @@ class Engine(ABC):
         Args:
             samples: the audio.
             request: language, hints, word timings.
-            interim: prefer speed to accuracy, and let final recognitions go first.
+            interim: prefer speed to accuracy.
         """
 
     @abstractmethod

@@ -22,6 +22,7 @@ class FakeEngine(Engine):
     """
 
     listens = False
+    parallel = None
 
     def __init__(self, transcript: str, delay_s: float) -> None:
         self._words = transcript.split()

@@ -35,6 +35,8 @@ class OpenAiEngine(ListeningEngine):
     settings: where the API is, the key, the model.
     """
 
+    parallel = None
+
     def __init__(self, settings: SttSettings) -> None:
         self._settings = settings
         self._model = settings.model_reference

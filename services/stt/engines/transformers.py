@@ -1,7 +1,6 @@
 """Any speech model that `transformers` loads: Whisper, Moonshine and the like, and CTC models such as Parakeet.
 
-One model, on its own thread, makes final and interim transcripts alike. Where requests wait for it, short audio goes
-before long, and final recognitions before interim ones.
+One model, on its own thread, makes final and interim transcripts alike.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ from services.common.errors import StartupError, first_line
 from services.common.model_thread import ModelThread, Stop
 from services.stt import weights
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
-from services.stt.engines.base import ListeningEngine, priority_of
+from services.stt.engines.base import ListeningEngine
 from services.stt.settings import SttSettings
 from services.stt.timebase import SAMPLE_RATE_HZ
 
@@ -60,9 +59,8 @@ class TransformersEngine(ListeningEngine):
 
     async def recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
         stop = Stop()
-        priority = priority_of(samples, interim=interim)
         try:
-            return await self._thread.run(_recognize, self._loaded, samples, request, interim, stop, priority=priority)
+            return await self._thread.run(_recognize, self._loaded, samples, request, interim, stop)
         finally:
             stop.set()
 

@@ -68,7 +68,7 @@ class WhisperDecoder:
         if verdict is Verdict.DROP:
             return Recognition("", language)
         recognition = Recognition(decoding.text, language, confidence=min(1.0, math.exp(decoding.mean_log_probability)))
-        if request.word_timings and not quick:
+        if request.word_timings:
             check()
             recognition = replace(recognition, words=self._words(encoded, tokenizer, tokens, frames))
         return recognition

@@ -19,7 +19,7 @@ from services.common.audio import Samples, decode_frames, encode, resample
 from services.common.audio_format import AudioFormat, Encoding
 from services.common.wire import audio_format_message
 from tests.support.servers import RunningServer, running
-from tests.support.stt_client import FORCE, UntilInterim, audio, config, opening, stream, transcribe
+from tests.support.stt_client import FORCE, Heard, UntilInterim, audio, config, opening, stream, transcribe
 from tests.support.stt_doubles import PCM16, pcm16, silence
 
 pytestmark = [pytest.mark.models, pytest.mark.asyncio(loop_scope="module")]
@@ -59,13 +59,22 @@ async def test_recorded_speech_is_understood(stt: RunningServer, name: str) -> N
     assert heard.finals[0].confidence > 0.5
 
 
+def assert_promises_are_kept(heard: Heard) -> None:
+    """Of each utterance: what a transcript says will not change begins all later ones."""
+    transcripts = heard.of("transcript")
+    for at, transcript in enumerate(transcripts):
+        promised = transcript.text.encode()[: transcript.stable_length_bytes]
+        later = [other for other in transcripts[at:] if other.utterance_id == transcript.utterance_id]
+        assert all(other.text.encode().startswith(promised) for other in later)
+
+
 async def test_live_speech_is_understood_with_interim_transcripts_on_the_way(stt: RunningServer) -> None:
     begin, end = np.split(recorded("0870"), [3 * 16_000])
     messages = [*audio(pcm16(begin)), UntilInterim(), *audio(pcm16(end, silence(1)))]
     heard = await stream(stt.address, [opening(config(enable_interim_results=True)), *messages])
     assert errors(heard.text, "0870") <= 0.05
     assert "John" in heard.interims[-1].text
-    assert not any(interim.stable_length_bytes for interim in heard.interims)
+    assert_promises_are_kept(heard)
     assert {interim.utterance_id for interim in heard.interims} == {heard.finals[0].utterance_id}
 
 
@@ -275,10 +284,14 @@ async def test_the_final_model_can_do_both_jobs_and_a_folder_can_be_named(tmp_pa
 
     folder = weights.locate("package:whisper-tiny.en", tmp_path).source
     async with running("stt", "--stt_model_name", folder, "--stt_interim_model_name", "") as only:
-        begin, end = np.split(recorded("0930"), [2 * 16_000])
-        messages = [*audio(pcm16(begin)), UntilInterim(), *audio(pcm16(end, silence(1)))]
-        heard = await stream(only.address, [opening(config(enable_interim_results=True)), *messages])
-        assert errors(heard.text, "0930") <= 0.15
+        *parts, end = np.split(recorded("0870"), [second * 16_000 for second in (2, 3, 4, 5, 6)])
+        spoken = [message for part in parts for message in (*audio(pcm16(part)), UntilInterim())]
+        asked = config(enable_interim_results=True, enable_word_timings=True)
+        heard = await stream(only.address, [opening(asked), *spoken, *audio(pcm16(end, silence(1)))])
+        assert errors(heard.text, "0870") <= 0.15
+        assert_promises_are_kept(heard)
+        assert max(interim.stable_length_bytes for interim in heard.interims) > len("Mr. John")
+        assert all([word.text for word in interim.words] == interim.text.split() for interim in heard.interims)
         refused = await transcribe(only.address, pcm16(recorded("0930")), config(language_code="de"))
         assert refused.error is not None
         assert refused.error.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -7,10 +7,11 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from services.common.cores import usable_cores
 from services.common.errors import StartupError
 from services.common.model_thread import Stop
 from services.llm import weights
-from services.llm.processor import prefers_bfloat16, usable_cores
+from services.llm.processor import prefers_bfloat16
 
 
 def folder_with(folder: Path, *names: str) -> Path:

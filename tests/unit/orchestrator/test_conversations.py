@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -35,7 +34,7 @@ from orchestrator.stages.language_model import GenerationCompleted, GenerationSt
 from orchestrator.turn import TurnOptions
 from services.common.errors import ParleyError, UpstreamError
 from tests.support.scripted_stages import ScriptedLlm, ScriptedStages, ScriptedTts, Step
-from tests.support.virtual_time import VirtualTimeLoop
+from tests.support.virtual_time import in_virtual_time
 
 BYTES_PER_SECOND = SessionConfig().output_format.bytes_per_second
 SENTENCES = ("One two three.", "Four five.", "Six.")
@@ -172,14 +171,6 @@ class Conversation:
         assert len(settled) == len(set(settled)), "a turn is settled once"
         assert len(self.llm.commits) <= len(created)
         assert self.llm.closed == len(self.llm.prompts), "no generation is left running"
-
-
-def in_virtual_time(work: Coroutine[Any, Any, None]) -> None:
-    loop = VirtualTimeLoop()
-    try:
-        loop.run_until_complete(work)
-    finally:
-        loop.close()
 
 
 @given(steps)

@@ -127,15 +127,17 @@ def test_the_config_inside_a_streaming_config_is_named_by_its_whole_path() -> No
     assert refused.value.field == "config.config.model"
 
 
-def test_a_final_transcript_is_stable_in_all_its_bytes_and_an_interim_one_in_none() -> None:
+def test_a_final_transcript_is_stable_in_all_its_bytes_and_an_interim_one_as_far_as_it_says() -> None:
     final = Transcript("u", "Grüße", True, "de", 1.0, 2.5, 0.5, (Word("Grüße", 1.0, 2.5, 0.25),))
     message = convert.streaming_response(final).transcript
     assert message.stable_length_bytes == len("Grüße".encode()) == 7
     assert (message.start_offset.ToMilliseconds(), message.end_offset.ToMilliseconds()) == (1000, 2500)
     assert message.words[0].text == "Grüße"
     assert message.words[0].confidence == 0.25
-    interim = convert.recording_response(Transcript("u", "Grüße", False, "de", 1.0, 2.5)).transcript
-    assert interim.stable_length_bytes == 0
+    interim = convert.recording_response(
+        Transcript("u", "Grüße", False, "de", 1.0, 2.5, stable_characters=3)
+    ).transcript
+    assert interim.stable_length_bytes == len("Grü".encode()) == 4
     assert not interim.HasField("confidence")
 
 

@@ -57,9 +57,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *argv: str) -> tuple[FasterWhisper
         "quick": ScriptedDecoder("quick", ("en",)),
     }
     monkeypatch.setattr(weights, "locate", lambda name, _: weights.Location(name, name))
-    monkeypatch.setattr(faster_whisper, "_load", lambda location, _: decoders[location.label])
+    monkeypatch.setattr(faster_whisper, "_load", lambda location, *_: decoders[location.label])
     monkeypatch.setattr(base, "SileroModel", lambda: None)
-    settings = load(SttSettings, "parley-stt", ["--stt_model_name", "careful", *argv])
+    settings = load(SttSettings, "parley-stt", ["--stt_model_name", "careful", "--stt_workers", "1", *argv])
     return FasterWhisperEngine(settings), decoders
 
 
@@ -99,21 +99,6 @@ async def test_without_a_quick_model_one_does_both_jobs(monkeypatch: pytest.Monk
     decoders["careful"].go_on.set()
     assert (await engine.recognize(seconds(1), ENGLISH, interim=True)).text == "careful"
     await engine.aclose()
-
-
-async def test_where_work_waits_short_audio_goes_first_and_interim_work_last(loaded: Loaded) -> None:
-    engine, decoders = loaded
-    careful, german = decoders["careful"], RecognitionRequest("de")
-    running = asyncio.create_task(engine.recognize(seconds(5), german))
-    await asyncio.to_thread(careful.begun.wait, 10)
-    waiting = [
-        asyncio.create_task(engine.recognize(seconds(length), german, interim=interim))
-        for length, interim in ((1, True), (28, False), (3, False))
-    ]
-    await asyncio.sleep(0)  # they are queued now
-    careful.go_on.set()
-    await asyncio.gather(running, *waiting)
-    assert careful.got == [(5, False), (3, False), (28, False), (1, True)]
 
 
 async def test_work_that_nobody_waits_for_is_dropped_or_ends_at_its_next_step(loaded: Loaded) -> None:

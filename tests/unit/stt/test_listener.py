@@ -26,6 +26,7 @@ from services.stt.domain import (
 from services.stt.endpointing import Endpointer, EndpointingConfig
 from services.stt.listener import ForceEnd, Listener
 from services.stt.metrics import SttMetrics
+from services.stt.schedule import Schedule
 from services.stt.segmenter import VoiceSegmenter
 from tests.support.spans import recorded
 from tests.support.stt_doubles import PCM16, ScriptedEngine, ScriptedTurnEnd, pcm16, silence, speech
@@ -52,7 +53,9 @@ class Stream:
         stream_options = StreamOptions(options, config or EndpointingConfig(), manual_end, pauses)
         self.endpointer = Endpointer(stream_options.endpointing, manual_end=manual_end)
         self.segmenter = VoiceSegmenter(options.audio_format, engine.new_detector(), self.endpointer)
-        self.listener = Listener(engine, self.segmenter, stream_options, 0.5, SttMetrics(self.registry), turn_end)
+        self.listener = Listener(
+            Schedule(engine), self.segmenter, stream_options, 0.5, SttMetrics(self.registry), turn_end
+        )
         self.incoming: asyncio.Queue[bytes | ForceEnd | None] = asyncio.Queue()
         self.events = self.listener.listen(self._read())
         self.read = asyncio.Event()

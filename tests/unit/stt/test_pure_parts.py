@@ -112,8 +112,13 @@ def test_an_utterance_of_several_segments_is_as_sure_as_its_least_sure_one() -> 
 def test_an_interim_transcript_follows_the_segments_that_have_ended() -> None:
     utterance = Utterance(OPTIONS, onset=0)
     utterance.add(Recognition("one", "en"), 0, 0, SECOND)
-    interim = utterance.interim(Recognition("two", "en", words=(Word("two", 0, 1),)), 3 * SECOND)
-    assert (interim.text, interim.is_final, interim.end_s, interim.words) == ("one two", False, 3.0, ())
+    interim = utterance.interim(Recognition("two", "en", words=(Word("two", 0, 1),)), 2 * SECOND, 3 * SECOND)
+    assert (interim.text, interim.is_final, interim.end_s, interim.words) == (
+        "one two",
+        False,
+        3.0,
+        (Word("two", 2, 3),),
+    )
 
 
 def piece(word: str, start: float, end: float, probability: float = 0.9) -> dict[str, object]:

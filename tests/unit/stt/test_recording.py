@@ -11,6 +11,7 @@ from services.stt.domain import Completed, RecognitionRequest, Transcript, Trans
 from services.stt.endpointing import Endpointer, EndpointingConfig
 from services.stt.metrics import SttMetrics
 from services.stt.recording import RecordingTranscriber, check_size
+from services.stt.schedule import Schedule
 from services.stt.segmenter import VoiceSegmenter
 from tests.support.stt_doubles import PCM16, ScriptedEngine, pcm16, silence, speech
 
@@ -21,7 +22,7 @@ async def transcribe(
     engine: ScriptedEngine, audio: bytes, options: TranscriptionOptions = OPTIONS
 ) -> list[Transcript | Completed]:
     segmenter = VoiceSegmenter(options.audio_format, engine.new_detector(), Endpointer(EndpointingConfig()))
-    recording = RecordingTranscriber(engine, segmenter, options, SttMetrics(CollectorRegistry()))
+    recording = RecordingTranscriber(Schedule(engine), segmenter, options, SttMetrics(CollectorRegistry()))
     return [event async for event in recording.transcribe(audio)]
 
 
@@ -69,7 +70,7 @@ async def test_interim_transcripts_come_from_the_quick_recognition_of_each_windo
     events = await transcribe(engine, pcm16(speech(10), silence(4), speech(10)), options)
     transcripts = [(event.text, event.is_final) for event in events if isinstance(event, Transcript)]
     assert transcripts == [("quick one", False), ("one quick two", False), ("one two", True)]
-    assert [(call.interim, call.request.word_timings) for call in engine.calls] == [(True, False), (False, True)] * 2
+    assert [(call.interim, call.request.word_timings) for call in engine.calls] == [(True, True), (False, True)] * 2
 
 
 async def test_a_language_once_detected_holds_for_the_rest_of_the_recording() -> None:
