@@ -1,12 +1,12 @@
 """A Parley server that counts nothing, to compare with: `python -m benchmarks.without_metrics MODULE FLAGS…`.
 
-The product has no such switch; what the metrics of prometheus_client do is replaced here before anything is loaded.
+The product has no such switch; what its metrics do is replaced here before anything is loaded.
 """
 
 import runpy
 import sys
 
-from prometheus_client import Counter, Gauge, Histogram
+from services.common.instruments import Counter, Gauge, Histogram
 
 
 def _nothing(*args: object, **options: object) -> None:

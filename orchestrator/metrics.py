@@ -4,9 +4,10 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from orchestrator.domain import ResponseStatus, TurnTimings
+from services.common.instruments import Counter, Gauge, Histogram
 from services.common.metrics import SECONDS_BUCKETS
 from services.common.turn_stages import STAGES, stage_seconds
 
@@ -96,11 +97,12 @@ class TurnMetrics:
     def session(self) -> Iterator[None]:
         """A live session, from its beginning to its end."""
         begun = time.monotonic()
-        with self._active.track_inprogress():
-            try:
-                yield
-            finally:
-                self._lengths.observe(time.monotonic() - begun)
+        self._active.inc()
+        try:
+            yield
+        finally:
+            self._lengths.observe(time.monotonic() - begun)
+            self._active.dec()
 
     def confirmed(self, lead_s: float) -> None:
         """A speculation was right, and had begun so many seconds before that was known."""

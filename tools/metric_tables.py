@@ -63,10 +63,10 @@ class Recorder(CollectorRegistry):
         self.labels: dict[str, tuple[str, ...]] = {}
 
     def register(self, collector: Any) -> None:
-        """Remember the labels, for which the library has no public name."""
+        """Remember the labels."""
         super().register(collector)
         for family in collector.describe():
-            self.labels[family.name] = collector._labelnames
+            self.labels[family.name] = collector.label_names
 
 
 def registry_of(program: str) -> Recorder:

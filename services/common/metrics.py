@@ -7,15 +7,9 @@ from importlib.metadata import version
 from typing import Protocol
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    start_http_server,
-)
+from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
+
+from services.common.instruments import Counter, Gauge, Histogram
 
 SECONDS_BUCKETS = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75),
@@ -25,8 +19,6 @@ SECONDS_BUCKETS = (
 FACTOR_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 """Upper bounds of real-time factors (seconds of work for a second of audio); from 1 on, work does not keep up."""
 _LAG_INTERVAL_S = 0.1
-
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, that nobody asks for
 
 
 class MetricsServer:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable
 from functools import cache
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from services.common import tracing
 from services.common.errors import ParleyError
+from services.common.instruments import Counter, Gauge, Histogram
 from services.common.metrics import SECONDS_BUCKETS
 from services.llm.backends.base import Capabilities
 from services.llm.domain import Timings, Usage

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from services.common import tracing
+from services.common.instruments import Counter, Gauge, Histogram
 from services.common.metrics import FACTOR_BUCKETS, SECONDS_BUCKETS
 
 

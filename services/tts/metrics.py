@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from services.common import tracing
 from services.common.audio import Samples
+from services.common.instruments import Counter, Gauge, Histogram
 from services.common.metrics import FACTOR_BUCKETS, SECONDS_BUCKETS
 
 AUDIBLE = 0.001
