@@ -49,6 +49,8 @@ class Chain:
     address: str
     processes: dict[str, psutil.Process]
     realtime_address: str = ""
+    scraped: tuple[RunningServer, ...] = ()
+    """The servers whose metrics are read."""
 
     def cpu_s(self) -> dict[str, float]:
         """Processor seconds of each so far."""
@@ -98,15 +100,14 @@ async def parley(*more: str, through: tuple[str, ...] = (), bridge: bool = False
         realtime = ("--realtime_port=0",) if bridge else ()
         servers["orchestrator"] = await start("orchestrator", *targets, *realtime)
         processes = {name: psutil.Process(server.pid) for name, server in servers.items()}
-        if "--metrics_port=0" in more:
-            await stack.enter_async_context(_scraped(list(servers.values())))
         realtime_address = f"127.0.0.1:{realtime_port(servers['orchestrator'])}" if bridge else ""
-        yield Chain(servers["orchestrator"].address, processes, realtime_address)
+        scraped = tuple(servers.values()) if "--metrics_port=0" in more else ()
+        yield Chain(servers["orchestrator"].address, processes, realtime_address, scraped)
 
 
 @contextlib.asynccontextmanager
-async def _scraped(servers: list[RunningServer]) -> AsyncIterator[None]:
-    """All metrics are read now and then, as Prometheus does."""
+async def _scraped(servers: tuple[RunningServer, ...]) -> AsyncIterator[None]:
+    """Their metrics are read now and then, as Prometheus does."""
 
     async def scrape() -> None:
         while True:
@@ -171,11 +172,19 @@ async def measure(chain: Any, name: str, what: str, sessions: int, count: int) -
         empty_kb = servers.resident_kb()
         async with client(what, name, servers.address, str(sessions), str(count)) as run:
             await run()
-            before = servers.cpu_s()
-            result = await run()
-            spent = {process: after - before[process] for process, after in servers.cpu_s().items()}
-            spent["client"] = result["client_cpu_s"]
+            result, spent = await measure_running(servers, run)
             return Measured(result, spent, round((servers.resident_kb() - empty_kb) / sessions))
+
+
+async def measure_running(
+    servers: Chain, run: Callable[[], Awaitable[dict[str, Any]]]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """What a client saw in one measurement more, and the CPU seconds of each process."""
+    before = servers.cpu_s()
+    async with _scraped(servers.scraped):
+        result = await run()
+    spent = {process: after - before[process] for process, after in servers.cpu_s().items()}
+    return result, spent | {"client": result["client_cpu_s"]}
 
 
 PARTS = ["turns", "live", "telemetry", "realtime"]
@@ -240,7 +249,7 @@ async def telemetry_part(sessions: int, turns: int, rounds: int) -> dict[str, An
     def median_ratio(of: list[float], to: list[float]) -> float:
         return round(statistics.median(a / b for a, b in zip(of, to, strict=True)), 3)
 
-    async with otlp_sink() as endpoint:
+    async with otlp_sink() as endpoint, contextlib.AsyncExitStack() as stack:
         kinds = {
             "nothing": functools.partial(parley, through=("benchmarks.without_metrics",)),
             "metrics": functools.partial(parley, "--metrics_port=0"),
@@ -248,13 +257,17 @@ async def telemetry_part(sessions: int, turns: int, rounds: int) -> dict[str, An
         }
         rate: dict[str, list[float]] = {kind: [] for kind in kinds}
         cpu_ms: dict[str, list[float]] = {kind: [] for kind in kinds}
-        for _ in range(rounds):  # in turn, so that what the machine does meanwhile meets all alike
-            for kind, chain in kinds.items():
-                measured = await measure(chain, "parley", "loop", sessions, turns)
-                rate[kind].append(sessions * turns / measured.result["took_s"])
-                cpu_ms[kind].append(
-                    sum(s for who, s in measured.cpu_s.items() if who != "client") / sessions / turns * 1000
-                )
+        chains = {kind: await stack.enter_async_context(chain()) for kind, chain in kinds.items()}
+        runs = {
+            kind: await stack.enter_async_context(client("loop", "parley", chain.address, str(sessions), str(turns)))
+            for kind, chain in chains.items()
+        }
+        for number in range(rounds + 1):  # in turn, so that what the machine does meanwhile meets all alike
+            for kind, chain in chains.items():
+                result, cpu_s = await measure_running(chain, runs[kind])
+                if number:  # the first round warms up
+                    rate[kind].append(sessions * turns / result["took_s"])
+                    cpu_ms[kind].append((sum(cpu_s.values()) - cpu_s["client"]) / sessions / turns * 1000)
     figures = {
         kind: {
             "turns_per_s": round(statistics.median(rate[kind]), 1),

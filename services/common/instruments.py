@@ -28,13 +28,13 @@ class Instrument(Collector):
         registry: CollectorRegistry | None = REGISTRY,
     ) -> None:
         self.name, self.documentation, self.label_names = name, documentation, tuple(label_names)
-        self._children: dict[tuple[str, ...], Self] = {} if label_names else {(): self}
+        self._children: dict[tuple[str, ...], Any] = {} if label_names else {(): self}
         if registry is not None:
             registry.register(self)
 
     def labels(self, *values: str) -> Self:
         """The metric with these values of the labels, in the order of their names."""
-        child = self._children.get(values)
+        child: Self | None = self._children.get(values)
         if child is None:
             if len(values) != len(self.label_names):
                 raise ValueError(f"{self.name} has the labels {self.label_names}")
@@ -136,5 +136,6 @@ class Histogram(Instrument):
         return HistogramMetricFamily(self.name, self.documentation, labels=self.label_names)
 
     def _add_to(self, family: Any, values: tuple[str, ...]) -> None:
-        bounds = (floatToGoString(bound) for bound in (*self._bounds, float("inf")))
-        family.add_metric(values, list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)
+        bounds = (*self._bounds, float("inf"))
+        names = (floatToGoString(bound) for bound in bounds)  # type: ignore[no-untyped-call]
+        family.add_metric(values, list(zip(names, accumulate(self._counts), strict=True)), self._sum)
