@@ -263,8 +263,9 @@ async def telemetry_part(sessions: int, turns: int, rounds: int) -> dict[str, An
             for kind, chain in chains.items()
         }
         for number in range(rounds + 1):  # in turn, so that what the machine does meanwhile meets all alike
-            for kind, chain in chains.items():
-                result, cpu_s = await measure_running(chain, runs[kind])
+            order = [*kinds][number % len(kinds) :] + [*kinds][: number % len(kinds)]
+            for kind in order:
+                result, cpu_s = await measure_running(chains[kind], runs[kind])
                 if number:  # the first round warms up
                     rate[kind].append(sessions * turns / result["took_s"])
                     cpu_ms[kind].append((sum(cpu_s.values()) - cpu_s["client"]) / sessions / turns * 1000)
