@@ -75,7 +75,8 @@ def plan_stack(words: Sequence[str], ports: Mapping[str, int], config: Path | No
     }
     services = tuple(plans[service.name][1] for service in SERVICES if service.name not in targets)
     realtime_port = getattr(orchestrator, "realtime_port", -1)
-    page = f"http://{launch.host}:{realtime_port}/" if realtime_port > 0 else ""
+    scheme = "http" if orchestrator.server_tls is None else "https"
+    page = f"{scheme}://{launch.host}:{realtime_port}/" if realtime_port > 0 else ""
     return StackPlan((*services, launch), targets, orchestrator.cache_dir, page)
 
 
@@ -94,6 +95,8 @@ def _plan(program: Program, given: Sequence[Flag], ports: Mapping[str, int]) -> 
     if port is None:
         port = settings.port if program is ORCHESTRATOR else program.default_port
     given = [*given, Flag("port", str(port)), Flag("log_format", "json")]
+    if settings.server_tls is not None and settings.health_port < 0:
+        given.append(Flag("health_port", "0"))  # for whoever started it, without certificates
     if settings.metrics_port > 0:
         offset = program.metrics_port - ORCHESTRATOR.metrics_port
         given.append(Flag("metrics_port", str(settings.metrics_port + offset)))

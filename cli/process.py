@@ -80,6 +80,7 @@ class ServiceProcess:
         self.state = State.WAITING
         self.port: int | None = None
         self.metrics_port: int | None = None
+        self._health_port: int | None = None
         self.began_at = self.changed_at = time.monotonic()
         self.last_error = ""
         self._on_line = on_line
@@ -194,7 +195,7 @@ class ServiceProcess:
 
     async def _serving(self) -> None:
         """Watch the health; the server says when it changes."""
-        async with open_channel(self.address) as channel:
+        async with open_channel(f"{self.launch.host}:{self._health_port or self.port}") as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             while True:
                 watch = stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
@@ -238,6 +239,8 @@ class ServiceProcess:
             self.port = int(entry["port"])
             metrics_port = int(entry.get("metrics_port", -1))
             self.metrics_port = metrics_port if metrics_port > 0 else None
+            health_port = int(entry.get("health_port", -1))
+            self._health_port = health_port if health_port > 0 else None
             self._set(State.LOADING)
             self._listening.set()
         self._on_line(line)

@@ -16,6 +16,7 @@ from orchestrator.stages import Services, connect
 from orchestrator.turn import TurnOptions
 from orchestrator.watchdog import Limits, Watchdog
 from services.common import server
+from services.common.access.access import Access
 from services.common.admission import AdmissionQueue
 from services.common.errors import StartupError, first_line
 from services.common.interceptor import Gate
@@ -57,7 +58,7 @@ class Orchestrator(server.Service):
         self._sessions = Sessions(self._services, places, options, self._watchdog, TurnMetrics())
         agent_service_pb2_grpc.add_VoiceAgentServiceServicer_to_server(VoiceAgentServicer(self._sessions), grpc_server)
 
-    async def listen(self, gate: Gate, metrics: ServerMetrics) -> None:
+    async def listen(self, gate: Gate, metrics: ServerMetrics, access: Access | None) -> None:
         """Serve Realtime clients, if that is wanted."""
         settings = self._settings
         if settings.realtime_port < 0 or self._sessions is None:
@@ -68,9 +69,14 @@ class Orchestrator(server.Service):
         except ImportError as error:
             raise StartupError(f"--realtime_port needs the extra parley-voice[realtime]: {first_line(error)}") from None
         origins = frozenset(origin.strip() for origin in settings.realtime_origins.split(",") if origin.strip())
-        endpoint = RealtimeEndpoint(self._sessions, gate, metrics, origins)
+        endpoint = RealtimeEndpoint(self._sessions, gate, metrics, origins, access)
         self._realtime = RealtimeServer(
-            endpoint, self._sessions, settings.host, settings.realtime_port, settings.max_message_bytes
+            endpoint,
+            self._sessions,
+            settings.host,
+            settings.realtime_port,
+            settings.max_message_bytes,
+            settings.server_tls,
         )
         self._realtime.start()
 

@@ -1,8 +1,12 @@
 """The orchestrator's flags."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
 from pydantic.config import JsonDict
 
+from services.common.client_security import ClientSecurity, stays_here
 from services.common.settings import ServerSettings
 
 _STAGES: JsonDict = {"group": "stages"}
@@ -34,6 +38,22 @@ class OrchestratorSettings(ServerSettings):
         gt=0,
         description="seconds without a first token after which the fallback is asked instead",
         json_schema_extra=_STAGES,
+    )
+    tls_ca: Path | None = Field(
+        None,
+        description="who signs the services' certificates (PEM): calls to all of them use TLS then, and show "
+        "--tls_cert to those that ask for a certificate",
+        json_schema_extra={**_STAGES, "default_text": "none"},
+    )
+    tls_server_name: str = Field(
+        "",
+        description="name that the services' certificates have, where that is not their targets'",
+        json_schema_extra={**_STAGES, "default_text": "none"},
+    )
+    stage_token_file: Path | None = Field(
+        None,
+        description="file with the token that the services ask for; read again when it changes",
+        json_schema_extra={**_STAGES, "default_text": "none"},
     )
     speculation: bool = Field(
         True,
@@ -106,3 +126,25 @@ class OrchestratorSettings(ServerSettings):
         description="web sites whose pages may connect, beside the server's own: https://a.example,…; * is all",
         json_schema_extra={**_REALTIME, "default_text": "none"},
     )
+
+    @property
+    def stage_security(self) -> ClientSecurity:
+        """How the services are called."""
+        if self.tls_ca is None:
+            return ClientSecurity(token_file=self.stage_token_file)
+        return ClientSecurity(
+            True, self.tls_ca, self.tls_cert, self.tls_key, self.tls_server_name, token_file=self.stage_token_file
+        )
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Self:
+        if self.tls_server_name and self.tls_ca is None:
+            raise ValueError("--tls_server_name needs --tls_ca")
+        for name in ("stt_target", "llm_target", "llm_fallback_target", "tts_target"):
+            target = getattr(self, name)
+            if target and self.tls_ca is None and not self.insecure and not stays_here(target):
+                raise ValueError(
+                    f"--{name} {target} would be called without encryption: give --tls_ca, or --insecure where the "
+                    "network is trusted"
+                )
+        return self

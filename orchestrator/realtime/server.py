@@ -17,9 +17,10 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from orchestrator.realtime.socket import ABORT, METHOD, RealtimeEndpoint
+from orchestrator.realtime.socket import ABORT, METHOD, RealtimeEndpoint, denial
 from orchestrator.sessions import Sessions
 from services.common.errors import ParleyError, StartupError
+from services.common.tls import ServerTls
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,20 @@ class RealtimeServer:
         host: address to listen on.
         port: 0 takes a free one.
         max_event_bytes: largest event accepted.
+        tls: what it shows to clients; None for no TLS.
     """
 
     def __init__(
-        self, endpoint: RealtimeEndpoint, sessions: Sessions, host: str, port: int, max_event_bytes: int
+        self,
+        endpoint: RealtimeEndpoint,
+        sessions: Sessions,
+        host: str,
+        port: int,
+        max_event_bytes: int,
+        tls: ServerTls | None = None,
     ) -> None:
         self._endpoint, self._sessions, self._host, self._port = endpoint, sessions, host, port
+        self._scheme = "http" if tls is None else "https"
         app = Starlette(
             routes=[
                 WebSocketRoute(METHOD, endpoint.serve),
@@ -62,6 +71,7 @@ class RealtimeServer:
                 log_config=None,
                 log_level=logging.WARNING,
                 timeout_graceful_shutdown=1,
+                ssl_context_factory=None if tls is None else lambda _config, _default: tls.http_context(),
             )
         )
         self._serving: asyncio.Task[None] | None = None
@@ -81,7 +91,8 @@ class RealtimeServer:
             ) from None
         self._serving = asyncio.create_task(self._server.serve([listener]))
         port = listener.getsockname()[1]
-        log.info("realtime bridge listening", extra={"realtime_port": port, "url": f"http://{self._host}:{port}/"})
+        url = f"{self._scheme}://{self._host}:{port}/"
+        log.info("realtime bridge listening", extra={"realtime_port": port, "url": url})
 
     async def aclose(self) -> None:
         """End the sessions that are still there, and stop."""
@@ -93,9 +104,10 @@ class RealtimeServer:
     async def _voices(self, request: Request) -> Response:
         """The voices of the text-to-speech service, for a page to choose from."""
         try:
-            voices = await self._sessions.services.tts.voices()
+            with await self._endpoint.admit(request):
+                voices = await self._sessions.services.tts.voices()
         except ParleyError as error:
-            return JSONResponse({"error": {"code": error.reason.lower(), "message": error.message}}, 503)
+            return denial(error)
         return JSONResponse(
             {"voices": [{"name": voice.name, "languages": list(voice.language_codes)} for voice in voices]}
         )

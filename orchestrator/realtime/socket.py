@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-from starlette.responses import JSONResponse
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from orchestrator.live import LiveSession
@@ -19,11 +20,14 @@ from orchestrator.realtime.server_events import ServerEvents
 from orchestrator.realtime.session_config import Session, session_config
 from orchestrator.sessions import Sessions
 from orchestrator.watchdog import Guard
+from services.common.access.access import Access
+from services.common.client_security import AUTHORIZATION, BEARER
 from services.common.errors import (
-    ModelLoadingError,
     OverloadedError,
     ParleyError,
     ServerDrainingError,
+    UnauthenticatedError,
+    UnavailableError,
 )
 from services.common.interceptor import Call, Gate
 from services.common.metrics import ServerMetrics
@@ -37,8 +41,10 @@ SUBPROTOCOL = "realtime"
 """What browsers offer beside their key; a browser closes a connection whose server chooses none of its offers."""
 ABORT = "parley.abort"
 """In an ASGI scope: what cuts the connection at once."""
-_REFUSED_EARLY = (OverloadedError, ServerDrainingError, ModelLoadingError)
-_BUSY, _UNAVAILABLE, _FORBIDDEN = 429, 503, 403
+TOKEN_OFFER = "openai-insecure-api-key."
+"""Begins the subprotocol with which a browser, which can set no header, offers its token; OpenAI's name for it."""
+_REFUSED_EARLY = (UnauthenticatedError, OverloadedError, UnavailableError)
+_BUSY, _UNAVAILABLE, _FORBIDDEN, _UNAUTHORIZED = 429, 503, 403, 401
 
 
 class RealtimeEndpoint:
@@ -46,10 +52,19 @@ class RealtimeEndpoint:
 
     Args:
         origins: web sites beside the server's own whose pages may connect; "*" is all.
+        access: who may connect; None lets anybody.
     """
 
-    def __init__(self, sessions: Sessions, gate: Gate, metrics: ServerMetrics, origins: frozenset[str]) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        gate: Gate,
+        metrics: ServerMetrics,
+        origins: frozenset[str],
+        access: Access | None = None,
+    ) -> None:
         self._sessions, self._gate, self._metrics, self._origins = sessions, gate, metrics, origins
+        self._access = access
         self._live: set[LiveSession] = set()
 
     async def serve(self, socket: WebSocket) -> None:
@@ -62,14 +77,26 @@ class RealtimeEndpoint:
         with call:
             try:
                 self._gate.check()
-                async with self._sessions.places.admit():
-                    await self._accepted(socket, call)
+                with await self.admit(socket):
+                    async with self._sessions.places.admit():
+                        await self._accepted(socket, call)
             except _REFUSED_EARLY as error:
                 call.code = code_of(error).name
                 log.info("call refused", extra={"method": METHOD, "reason": error.reason, "error": str(error)})
-                status = _BUSY if isinstance(error, OverloadedError) else _UNAVAILABLE
-                headers = {"Retry-After": f"{max(1, round(error.retry_after_s or 0))}"}
-                await socket.send_denial_response(JSONResponse({"error": error_json(error)}, status, headers))
+                await socket.send_denial_response(denial(error))
+
+    async def admit(self, connection: HTTPConnection) -> contextlib.AbstractContextManager[None]:
+        """Let a client in whose token is good, and hold its place inside the returned context.
+
+        Raises:
+            UnauthenticatedError: no token, or none that is good.
+            QuotaExceededError: the caller has used what it may.
+        """
+        if self._access is None:
+            return contextlib.nullcontext()
+        offered = (offer.removeprefix(TOKEN_OFFER) for offer in _offers(connection) if offer.startswith(TOKEN_OFFER))
+        authorization = connection.headers.get(AUTHORIZATION) or BEARER + next(offered, "")
+        return await self._access.admit(authorization)
 
     def drain(self) -> None:
         """End the sessions that are still there."""
@@ -84,8 +111,7 @@ class RealtimeEndpoint:
         return urlsplit(origin).netloc == socket.headers.get("host")
 
     async def _accepted(self, socket: WebSocket, call: Call) -> None:
-        offered = socket.scope.get("subprotocols", [])
-        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in _offers(socket) else None)
         try:
             await self._serve(socket)
         except ParleyError as error:
@@ -124,6 +150,20 @@ class RealtimeEndpoint:
             self._live.discard(session)
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+
+def denial(error: ParleyError) -> Response:
+    """What a client is told that is not let in."""
+    body = {"error": error_json(error)}
+    if isinstance(error, UnauthenticatedError):
+        return JSONResponse(body, _UNAUTHORIZED, {"WWW-Authenticate": BEARER.strip()})
+    status = _BUSY if isinstance(error, OverloadedError) else _UNAVAILABLE
+    return JSONResponse(body, status, {"Retry-After": f"{max(1, round(error.retry_after_s or 0))}"})
+
+
+def _offers(connection: HTTPConnection) -> list[str]:
+    offers: list[str] = connection.scope.get("subprotocols", [])
+    return offers
 
 
 async def _write(socket: WebSocket, session: LiveSession, guard: Guard, told: ServerEvents) -> None:

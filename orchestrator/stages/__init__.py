@@ -13,6 +13,7 @@ from orchestrator.stages.language_model import LanguageModel
 from orchestrator.stages.speech_to_text import SpeechToText
 from orchestrator.stages.text_to_speech import TextToSpeech
 from services.common.channel import open_channel
+from services.common.errors import StartupError, first_line
 from services.common.metrics import ClientMetrics
 
 
@@ -62,17 +63,20 @@ class Services:
 
 
 def connect(settings: OrchestratorSettings) -> Services:
-    """Clients of the services at their gRPC targets; no call outlasts its timeout (but for live recognition)."""
+    """Clients of the services at their gRPC targets; no call outlasts its timeout (but for live recognition).
+
+    Raises:
+        StartupError: where what is needed to call them is missing.
+    """
     timeouts = Timeouts(settings.response_timeout_s, settings.call_timeout_s)
-    metrics = ClientMetrics()
-    open_ = partial(open_channel, metrics=metrics, keepalive=settings.keepalive)
-    open_llm = partial(open_, affinity=settings.llm_affinity)
-    stt, llm, tts = (
-        open_(settings.stt_target),
-        open_llm(settings.llm_target),
-        open_(settings.tts_target),
-    )
-    fallback = open_llm(settings.llm_fallback_target) if settings.llm_fallback_target else None
+    security = settings.stage_security
+    open_one = partial(open_channel, metrics=ClientMetrics(), keepalive=settings.keepalive, security=security)
+    open_llm = partial(open_one, affinity=settings.llm_affinity)
+    try:
+        stt, llm, tts = (open_one(settings.stt_target), open_llm(settings.llm_target), open_one(settings.tts_target))
+        fallback = open_llm(settings.llm_fallback_target) if settings.llm_fallback_target else None
+    except (OSError, ValueError) as error:
+        raise StartupError(f"cannot call the services: {first_line(error)}") from None
     return Services(
         SpeechToText(stt, timeouts),
         LanguageModel(llm, timeouts),

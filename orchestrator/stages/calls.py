@@ -10,9 +10,11 @@ import grpc
 from services.common.errors import (
     ModelNotFoundError,
     ParleyError,
+    UnauthenticatedError,
     UnavailableError,
     UpstreamError,
     UpstreamTimeoutError,
+    UpstreamUnauthenticatedError,
     VoiceNotFoundError,
 )
 from services.common.sent_status import SentStatus
@@ -72,6 +74,8 @@ def explain(error: grpc.aio.AioRpcError, service: str) -> ParleyError:
     """The error of a failed call, for the orchestrator's client: what is down or slow is named."""
     parsed = from_rpc_error(error)
     parsed.field = field_of_client(parsed.field)
+    if isinstance(parsed, UnauthenticatedError):  # the client is not to blame
+        return UpstreamUnauthenticatedError(f"the {service} service does not take this server's token")
     if isinstance(parsed, UnavailableError | UpstreamTimeoutError):
         down = isinstance(parsed, UpstreamError | UpstreamTimeoutError)
         parsed.message = f"the {service} service {'' if down else 'is not ready: '}{parsed.message}"

@@ -12,10 +12,12 @@ from typing import Any
 import grpc
 
 from services.common import logs
+from services.common.client_security import PLAIN, ClientSecurity
 from services.common.interceptor import ID_METADATA_PREFIX
 from services.common.keepalive import Keepalive
 from services.common.metered_channel import MeteredChannel
 from services.common.metrics import ClientMetrics
+from services.common.secure_channel import SecureChannel
 
 _REPEATABLE = (
     {"service": "parley.stt.v1.SpeechToTextService"},
@@ -73,17 +75,24 @@ def open_channel(
     affinity: bool = False,
     own_connection: bool = False,
     keepalive: Keepalive = _KEEPALIVE,
+    security: ClientSecurity = PLAIN,
 ) -> grpc.aio.Channel:
     """A channel to `host:port`, `dns:///name:port` or any other gRPC target; it connects at the first call.
 
     With `metrics`, its calls are counted there. With `affinity`, the calls of a conversation go to the same replica.
     With `own_connection`, it shares no connection with another channel to the same target.
+
+    Raises:
+        OSError, ValueError: a file of `security` is missing, or is not what it should be.
     """
     config = {**_SERVICE_CONFIG, "loadBalancingConfig": [_BY_CONVERSATION if affinity else _ROUND_ROBIN]}
     options = [*_OPTIONS, *keepalive.of_client(), ("grpc.service_config", json.dumps(config))]
     if own_connection:
         options.append(("grpc.use_local_subchannel_pool", 1))
-    channel = grpc.aio.insecure_channel(target, options=options)
+    if security == PLAIN:
+        channel = grpc.aio.insecure_channel(target, options=options)
+    else:
+        channel = SecureChannel(target, security, options)
     return channel if metrics is None else MeteredChannel(channel, metrics)
 
 

@@ -6,6 +6,7 @@ ParleyError
 │   ├── AudioTooLongError
 │   ├── TextTooLongError
 │   └── ContentFilteredError
+├── UnauthenticatedError            no token, or none that is good here
 ├── NotFoundError
 │   ├── ModelNotFoundError
 │   ├── VoiceNotFoundError
@@ -16,6 +17,7 @@ ParleyError
 │   └── UpstreamUnauthenticatedError
 ├── ConversationBusyError           it met a turn of another server; trying again helps
 ├── OverloadedError                 refused before work began; trying again helps
+│   ├── QuotaExceededError          the caller's token has used up what it may
 │   └── UpstreamRateLimitedError
 ├── UnavailableError
 │   ├── ModelLoadingError
@@ -79,6 +81,12 @@ class ContentFilteredError(InvalidArgumentError):
     reason = "CONTENT_FILTERED"
 
 
+class UnauthenticatedError(ParleyError):
+    """No token, or none that is good here."""
+
+    reason = "UNAUTHENTICATED"
+
+
 class NotFoundError(ParleyError):
     """Something named in the request does not exist."""
 
@@ -137,6 +145,12 @@ class OverloadedError(ParleyError):
     """Refused before any work was done, because the server is full."""
 
     reason = "OVERLOADED"
+
+
+class QuotaExceededError(OverloadedError):
+    """The caller has used up what its token may."""
+
+    reason = "QUOTA_EXCEEDED"
 
 
 class UpstreamRateLimitedError(OverloadedError):

@@ -13,6 +13,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from services.common import logs, tracing
+from services.common.access.access import Access
+from services.common.client_security import AUTHORIZATION
 from services.common.errors import InvalidArgumentError, ModelLoadingError, ParleyError, ServerDrainingError
 from services.common.metrics import ServerMetrics
 from services.common.status import INTERNAL_MESSAGE, to_status
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 ID_METADATA_PREFIX = "parley-"
 _READ_ON_S, _READ_ON_IDLE_S = 0.25, 0.015  # less than the 20 ms between two messages of live audio
 _ID_HEADERS = {ID_METADATA_PREFIX + name.replace("_", "-"): name for name in logs.LOG_IDS}
-_EXEMPT = ("/grpc.health.v1.", "/grpc.reflection.")
+_HEALTH, _REFLECTION = "/grpc.health.v1.", "/grpc.reflection."
 
 
 class Gate:
@@ -66,11 +68,14 @@ class Gate:
 
 
 class ServerInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler but those of health and reflection."""
+    """Wraps every handler but those of health and reflection; where callers need tokens, reflection needs one too."""
 
-    def __init__(self, gate: Gate, metrics: ServerMetrics) -> None:
+    def __init__(self, gate: Gate, metrics: ServerMetrics, access: Access | None = None) -> None:
         self._gate = gate
         self._metrics = metrics
+        self._access = access
+        self._always_open = Gate()
+        self._always_open.open()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -83,46 +88,52 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         if method in self._wrapped:  # handlers are registered for good
             return self._wrapped[method]
         handler: Any = await continuation(handler_call_details)
-        if handler is None or method.startswith(_EXEMPT):
+        is_reflection = method.startswith(_REFLECTION)
+        if handler is None or method.startswith(_HEALTH) or (is_reflection and self._access is None):
             return handler  # type: ignore[no-any-return]
-        self._wrapped[method] = wrapped = self._wrap(handler, method)
+        gate = self._always_open if is_reflection else self._gate
+        self._wrapped[method] = wrapped = self._wrap(handler, method, gate)
         return wrapped
 
-    def _wrap(self, handler: Any, method: str) -> "grpc.RpcMethodHandler[Any, Any]":
+    def _wrap(self, handler: Any, method: str, gate: Gate) -> "grpc.RpcMethodHandler[Any, Any]":
         sides = (handler.request_streaming, handler.response_streaming)
         kind = "_".join("stream" if streaming else "unary" for streaming in sides)
         wrap = self._streaming if handler.response_streaming else self._unary
         make = getattr(grpc, f"{kind}_rpc_method_handler")
-        behaviour = wrap(getattr(handler, kind), method)
+        behaviour = wrap(getattr(handler, kind), method, gate)
         parse = _parser(handler.request_deserializer, streaming=handler.request_streaming)
         return make(behaviour, parse, handler.response_serializer)  # type: ignore[no-any-return]
 
-    def _unary(self, behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+    def _unary(
+        self, behaviour: Callable[..., Awaitable[Any]], method: str, gate: Gate
+    ) -> Callable[..., Awaitable[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            call = _GrpcCall(self._gate, self._metrics, method, context)
+            call = _GrpcCall(gate, self._metrics, method, context)
             with call:
                 try:
-                    self._gate.check()
-                    _check_parsed(request)
-                    return await behaviour(request, context)
+                    gate.check()
+                    with await self._admit(context):
+                        _check_parsed(request)
+                        return await behaviour(request, context)
                 except Exception as error:  # noqa: BLE001  the last line of defence
                     await call.abort(error)
 
         return handle
 
     def _streaming(
-        self, behaviour: Callable[..., AsyncIterator[Any]], method: str
+        self, behaviour: Callable[..., AsyncIterator[Any]], method: str, gate: Gate
     ) -> Callable[..., AsyncIterator[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            call = _GrpcCall(self._gate, self._metrics, method, context)
+            call = _GrpcCall(gate, self._metrics, method, context)
             with call:
                 responses = None
                 try:
-                    self._gate.check()
-                    _check_parsed(request)
-                    responses = behaviour(request, context)
-                    async for response in responses:
-                        yield response
+                    gate.check()
+                    with await self._admit(context):
+                        _check_parsed(request)
+                        responses = behaviour(request, context)
+                        async for response in responses:
+                            yield response
                 except Exception as error:  # noqa: BLE001  the last line of defence
                     await _read_on(request)
                     await call.abort(error)
@@ -132,6 +143,16 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                         await responses.aclose()  # type: ignore[attr-defined]
 
         return handle
+
+    async def _admit(self, context: grpc.aio.ServicerContext[Any, Any]) -> contextlib.AbstractContextManager[None]:
+        """Let a call in whose token is good, and hold its place inside the returned context."""
+        if self._access is None:
+            return _ANYBODY
+        metadata = context.invocation_metadata() or ()
+        return await self._access.admit(next((str(value) for key, value in metadata if key == AUTHORIZATION), ""))
+
+
+_ANYBODY = contextlib.nullcontext()
 
 
 def _parser(deserialize: Callable[[bytes], Any], *, streaming: bool) -> Callable[[bytes], Any]:

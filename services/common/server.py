@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.common import logs, tracing
+from services.common.access.access import Access, open_access
 from services.common.errors import ParleyError, StartupError
 from services.common.interceptor import Gate, ServerInterceptor
 from services.common.metrics import MetricsServer, ServerMetrics, watch_event_loop
@@ -44,8 +45,10 @@ class Service(ABC):
     def register(self, server: grpc.aio.Server) -> None:
         """Add the servicers. Called before `load`: calls that come meanwhile are refused with MODEL_LOADING."""
 
-    async def listen(self, gate: Gate, metrics: ServerMetrics) -> None:  # noqa: B027  most have nothing of the kind
-        """Serve what is not gRPC, too, under the same gate; called once the gRPC port is open.
+    async def listen(  # noqa: B027  most have nothing of the kind
+        self, gate: Gate, metrics: ServerMetrics, access: Access | None
+    ) -> None:
+        """Serve what is not gRPC, too, under the same gate and for the same callers; called once the gRPC port is open.
 
         Raises:
             StartupError: where it cannot.
@@ -70,9 +73,9 @@ async def run(service: Service, settings: ServerSettings) -> None:
     close_tracing = open_tracing(service.name, settings)
     metrics = ServerMetrics(service.name)
     metrics.watch_tasks(asyncio.get_running_loop())
-    gate = Gate()
+    gate, access = Gate(), open_access(settings)
     server = grpc.aio.server(
-        interceptors=(ServerInterceptor(gate, metrics),),
+        interceptors=(ServerInterceptor(gate, metrics, access),),
         options=(
             *settings.keepalive.of_server(),
             ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -87,15 +90,16 @@ async def run(service: Service, settings: ServerSettings) -> None:
     service.register(server)
     await _set_health(health_servicer, names, serving=False)
     port = _bind(server, settings)
+    health_server, health_port = _health_server(health_servicer, settings)
     metrics_server = _expose(metrics, settings)
     await server.start()
+    await health_server.start()
     loop_watch = asyncio.create_task(watch_event_loop(metrics))
-    log.info(
-        "listening", extra={"address": f"{settings.host}:{port}", "port": port, "metrics_port": metrics_server.port}
-    )
+    ports = {"port": port, "metrics_port": metrics_server.port, "health_port": health_port}
+    log.info("listening", extra={"address": f"{settings.host}:{port}", "tls": settings.server_tls is not None, **ports})
 
     try:
-        await service.listen(gate, metrics)
+        await service.listen(gate, metrics, access)
 
         # 2. Load; a signal ends the wait.
         loading = asyncio.create_task(service.load())
@@ -122,9 +126,12 @@ async def run(service: Service, settings: ServerSettings) -> None:
     finally:
         # 5. Stop.
         await server.stop(0)
+        await health_server.stop(0)
         loop_watch.cancel()
         await asyncio.gather(loop_watch, return_exceptions=True)
         await service.aclose()
+        if access is not None:
+            await access.aclose()
         metrics_server.close()
         await asyncio.to_thread(close_tracing)  # after all that has spans
         log.info("stopped")
@@ -142,12 +149,28 @@ def main(service: Service, settings: ServerSettings) -> None:
 
 
 def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
+    tls, address = settings.server_tls, f"{settings.host}:{settings.port}"
+    credentials = None if tls is None else tls.grpc_credentials()
     try:
-        return server.add_insecure_port(f"{settings.host}:{settings.port}")
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
     except RuntimeError:
-        raise StartupError(
-            f"cannot listen on {settings.host}:{settings.port}; is the port taken? Choose another --port"
-        ) from None
+        raise StartupError(f"cannot listen on {address}; is the port taken? Choose another --port") from None
+
+
+def _health_server(servicer: health.aio.HealthServicer, settings: ServerSettings) -> tuple[grpc.aio.Server, int]:
+    """A server of health alone, for probes that know no TLS; it listens nowhere (port -1) unless asked to."""
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    if settings.health_port < 0:
+        return server, -1
+    address = f"{settings.host}:{settings.health_port}"
+    try:
+        return server, server.add_insecure_port(address)
+    except RuntimeError:
+        taken = f"cannot serve health on {address}; is the port taken? Choose another --health_port"
+        raise StartupError(taken) from None
 
 
 def _expose(metrics: ServerMetrics, settings: ServerSettings) -> MetricsServer:

@@ -11,15 +11,16 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.common.flag_names import FLAG_NAMES, FLAG_PREFIXES
 from services.common.keepalive import Keepalive
+from services.common.security_settings import SecuritySettings
 
 ENV_PREFIX = "PARLEY_"
 _ENDPOINT = re.compile(r"https?://[^/?#@\s]+:\d+/?")
@@ -30,7 +31,7 @@ class SettingsError(Exception):
     """A flag, variable or key that is unknown or has a wrong value; the message is one line for a person."""
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(SecuritySettings):
     """Flags that every server has."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", validate_default=True)
@@ -88,6 +89,11 @@ class ServerSettings(BaseSettings):
         if value and not _ENDPOINT.fullmatch(value):
             raise ValueError("must be http:// or https:// with a host and a port, such as http://localhost:4317")
         return value
+
+    @model_validator(mode="after")
+    def _check_host(self) -> Self:
+        self.check_listening(self.host)
+        return self
 
     @classmethod
     def settings_customise_sources(

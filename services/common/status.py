@@ -22,6 +22,7 @@ _UNHEALTHY = "backend unhealthy"
 # Subclasses before their bases: the first match counts, in both directions.
 STATUS_CODES: tuple[tuple[type[errors.ParleyError], grpc.StatusCode], ...] = (
     (errors.InvalidArgumentError, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
     (errors.NotFoundError, grpc.StatusCode.NOT_FOUND),
     (errors.FailedPreconditionError, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.ConversationBusyError, grpc.StatusCode.ABORTED),

@@ -63,7 +63,9 @@ def test_a_server_is_told_to_stop_itself_and_knows_how_to_be_probed(
 def test_the_probe_follows_the_servers_health_and_sigterm_ends_it_at_once(
     engine: Engine, images: dict[str, str]
 ) -> None:
-    container = engine.docker("run", "--detach", *CONFINED, "--health-interval=1s", images["tts"], "--tts=fake").strip()
+    container = engine.docker(
+        "run", "--detach", *CONFINED, "--health-interval=1s", images["tts"], "--tts=fake", "--insecure"
+    ).strip()
     try:
         probe = ("exec", container, "python", "-m", "services.common.health_probe")
         state = ("inspect", "--format", "{{.State.Running}} {{.State.Health.Status}}", container)

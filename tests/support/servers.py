@@ -113,7 +113,10 @@ async def _read_logs(stream: asyncio.StreamReader, started: RunningServer) -> No
 
 
 async def _until_serving(started: RunningServer, reader: "asyncio.Task[None]") -> None:
-    async with grpc.aio.insecure_channel(started.address) as channel:
+    listening = next(entry for entry in started.logs if "health_port" in entry)
+    health_port = listening["health_port"]  # there is no TLS, whatever the other has
+    address = started.address if health_port == -1 else f"127.0.0.1:{health_port}"
+    async with grpc.aio.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest(service=""), wait_for_ready=True)
         # A watch that waits for readiness outlives the process: the end of its log ends the wait.

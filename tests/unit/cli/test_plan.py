@@ -123,13 +123,15 @@ def test_metrics_are_served_where_parley_top_looks_for_them_unless_ports_were_ch
 
 def test_a_service_that_runs_elsewhere_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARLEY_LLM_TARGET", "gpu.host:50052")
-    plan = plan_stack(["--tts_target", "other.host:1"], {})
+    plan = plan_stack(["--tts_target", "other.host:1", "--insecure"], {})
     assert set(commands(plan)) == {"stt", "orchestrator"}
     assert plan.targets == {"llm": "gpu.host:50052", "tts": "other.host:1"}
 
 
 def test_who_listens_everywhere_is_reached_here() -> None:
-    plan = plan_stack(["--host", "0.0.0.0"], {})
+    with pytest.raises(CliError, match=r"--host 0\.0\.0\.0 would serve other machines without encryption"):
+        plan_stack(["--host", "0.0.0.0"], {})
+    plan = plan_stack(["--host", "0.0.0.0", "--insecure"], {})
     assert {launch.host for launch in plan.launches} == {"127.0.0.1"}
     assert flags(plan, "stt")["host"] == "0.0.0.0"
 

@@ -61,6 +61,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another turn of this conversation is running."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 19
     """The store of conversations cannot be reached."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 20
+    """No token, or none that is good here."""
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 21
+    """The token has used up what it may; RetryInfo says when it may go on."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the values of google.rpc.ErrorInfo.reason (without the
@@ -106,4 +110,8 @@ ERROR_REASON_CONVERSATION_BUSY: ErrorReason.ValueType  # 18
 """Another turn of this conversation is running."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 19
 """The store of conversations cannot be reached."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 20
+"""No token, or none that is good here."""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 21
+"""The token has used up what it may; RetryInfo says when it may go on."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
