@@ -245,6 +245,28 @@ def top(
 
 
 @app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Whom it is for; conversations belong to this name.")],
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="File of tokens to add it to, the servers' --auth_token_file."),
+    ] = None,
+    sessions: Annotated[int, typer.Option(min=0, help="Sessions at a time; 0: as the server's flags say.")] = 0,
+    requests_per_minute: Annotated[
+        int, typer.Option("--requests_per_minute", min=0, help="Requests a minute; 0: as the server's flags say.")
+    ] = 0,
+    audio_seconds_per_day: Annotated[
+        float, typer.Option("--audio_seconds_per_day", min=0, help="Seconds of audio a day; 0: as the flags say.")
+    ] = 0.0,
+) -> None:
+    """Make a token for a caller; it is printed once, servers keep a hash of it."""
+    from cli import token as command
+
+    options = command.TokenOptions(name, sessions, requests_per_minute, audio_seconds_per_day)
+    command.run(options, file, console=_console())
+
+
+@app.command()
 def doctor(
     cache_dir: Annotated[
         Path | None, typer.Option("--cache_dir", metavar="DIR", help="Where models are unpacked.", show_default=False)

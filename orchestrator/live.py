@@ -50,7 +50,14 @@ from orchestrator.stages.language_model import Prompt
 from orchestrator.tool_calls import Route
 from orchestrator.turn import Heard, Turn, TurnOptions
 from services.common import tracing
-from services.common.errors import FailedPreconditionError, InvalidArgumentError, OverloadedError, ParleyError
+from services.common.access.access import count_audio, count_request
+from services.common.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    OverloadedError,
+    ParleyError,
+    QuotaExceededError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +182,12 @@ class LiveSession:
         self.outbox.fail(error)
 
     async def append_audio(self, audio: bytes) -> None:
-        """Listen to this, in the session's input format."""
+        """Listen to this, in the session's input format; a session whose caller may send no more ends."""
+        try:
+            count_audio(len(audio) / self._config.input_format.bytes_per_second)
+        except QuotaExceededError as error:
+            self.end(error)
+            return
         await self._hearing.append(audio, idle=self._idle)
 
     async def commit_audio(self) -> None:
@@ -246,7 +258,12 @@ class LiveSession:
         self._turn.truncate(played_s)
 
     def create_response(self, config: SessionConfig | None = None) -> None:
-        """Answer what the conversation holds; with this configuration, if one is given, in place of the session's."""
+        """Answer what the conversation holds; with this configuration, if one is given, in place of the session's.
+
+        Raises:
+            QuotaExceededError: the caller has asked for as much as it may.
+        """
+        count_request()
         self._heard = Heard(clock.now())
         self._turn_begins(tracing.new_trace(), self._heard.ended_at)
         self._execute(self._state.response_requested(clock.now(), config))

@@ -16,6 +16,7 @@ from orchestrator.live import LiveSession
 from orchestrator.sessions import Sessions, new_id
 from orchestrator.single import respond
 from services.common import logs, tracing
+from services.common.access.access import count_audio, owner
 from services.common.errors import InvalidArgumentError, ParleyError
 from services.common.status import to_status
 from services.common.wire import seconds
@@ -57,13 +58,15 @@ class VoiceAgentServicer(agent_service_pb2_grpc.VoiceAgentServiceServicer):
     async def Respond(self, request: pb.RespondRequest, context: _Context) -> AsyncIterator[pb.RespondResponse]:
         """Run one turn."""
         turn = respond_request(request)
+        if turn.audio is not None:
+            count_audio(len(turn.audio) / turn.config.input_format.bytes_per_second)
         sessions = self._sessions
         async with sessions.places.admit():
             with (
                 logs.ids(session_id=new_id("session"), conversation_id=turn.conversation_id),
                 tracing.begin("turn", {"gen_ai.conversation.id": turn.conversation_id or None}) as trace,
             ):
-                stages = sessions.services.for_session()
+                stages = sessions.services.for_session(owner())
                 answering = respond(stages, turn, sessions.options.turn, sessions.metrics, trace)
                 with sessions.watchdog.watch(self._dropper(context)) as guard:
                     async with contextlib.aclosing(answering) as events:

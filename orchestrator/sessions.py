@@ -12,6 +12,7 @@ from orchestrator.metrics import TurnMetrics
 from orchestrator.stages import Services
 from orchestrator.watchdog import Guard, Watchdog
 from services.common import logs
+from services.common.access.access import owner as caller_owner
 from services.common.admission import AdmissionQueue
 from services.common.errors import ConversationBusyError, ParleyError
 
@@ -23,7 +24,8 @@ class Sessions:
     """What the sessions of a server share; `places` bounds how many clients are served at a time.
 
     A conversation has one session: whoever opens it anew takes it over, since most often that is the same client after
-    a cut of its network, whose old session does not know yet. Other servers' sessions are not known here.
+    a cut of its network, whose old session does not know yet. Other servers' sessions are not known here. Where callers
+    have tokens, a conversation belongs to the one who began it: to others it does not exist.
     """
 
     services: Services
@@ -31,8 +33,8 @@ class Sessions:
     options: SessionOptions
     watchdog: Watchdog
     metrics: TurnMetrics
-    _holders: dict[str, LiveSession] = field(default_factory=dict)
-    """The session of each conversation."""
+    _holders: dict[tuple[str, str], LiveSession] = field(default_factory=dict)
+    """The session of each owner's conversations."""
 
     @contextlib.asynccontextmanager
     async def open(
@@ -59,18 +61,20 @@ class Sessions:
         conversation_id = conversation_id or new_id("conv")
         with logs.ids(session_id=session_id, conversation_id=conversation_id), self.metrics.session():
             options = replace(self.options, continue_calls=continue_calls)
-            session = LiveSession(self.services.for_session(), session_id, config, options, self.metrics)
+            owner = caller_owner()
+            session = LiveSession(self.services.for_session(owner), session_id, config, options, self.metrics)
             await session.open(conversation_id, resume=resume)
             log.info("session opened")
-            if (former := self._holders.get(conversation_id)) is not None:
+            held = (owner, conversation_id)
+            if (former := self._holders.get(held)) is not None:
                 former.end(ConversationBusyError("the conversation goes on in another session"))
-            self._holders[conversation_id] = session
+            self._holders[held] = session
             try:
                 with self.watchdog.watch(drop, session) as guard:
                     yield session, guard
             finally:
-                if self._holders.get(conversation_id) is session:
-                    del self._holders[conversation_id]
+                if self._holders.get(held) is session:
+                    del self._holders[held]
                 await session.aclose()
                 log.info("session closed")
 

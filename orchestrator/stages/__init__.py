@@ -46,9 +46,10 @@ class Services:
     llm_first_token_timeout_s: float
     channels: tuple[grpc.aio.Channel, ...]
 
-    def for_session(self) -> Stages:
-        """The same for one session, whose history goes where its turns go."""
-        llm = FailoverLanguageModel(self.llm, self.llm_fallback, self.llm_first_token_timeout_s)
+    def for_session(self, owner: str = "") -> Stages:
+        """The same for one session, whose history goes where its turns go, and belongs to this owner."""
+        fallback = None if self.llm_fallback is None else self.llm_fallback.of(owner)
+        llm = FailoverLanguageModel(self.llm.of(owner), fallback, self.llm_first_token_timeout_s)
         return Stages(self.stt, llm, self.tts)
 
     def warm(self) -> None:

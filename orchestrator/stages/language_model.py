@@ -1,5 +1,6 @@
 """The client of the language model service and its conversations."""
 
+import copy
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -76,12 +77,24 @@ class LanguageModel:
         self._stub = llm_service_pb2_grpc.LanguageModelServiceStub(channel)
         self._conversations = conversation_service_pb2_grpc.ConversationServiceStub(channel)
         self._timeouts = timeouts
+        self._owner = ""
+
+    def of(self, owner: str) -> "LanguageModel":
+        """The same for the conversations of one owner alone: at the service their names begin so."""
+        if not owner:
+            return self
+        owned = copy.copy(self)
+        owned._owner = owner
+        return owned
+
+    def _name(self, conversation_id: str) -> str:
+        return conversation_id and self._owner + conversation_id
 
     async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
         """One model turn. A turn of a conversation is held: `commit_response` settles it."""
         held = llm_service_pb2.COMMIT_POLICY_HELD
         request = llm_service_pb2.GenerateRequest(
-            conversation_id=prompt.conversation_id,
+            conversation_id=self._name(prompt.conversation_id),
             messages=prompt.messages,
             instructions=config.instructions,
             model=config.llm_model,
@@ -116,13 +129,15 @@ class LanguageModel:
         Raises:
             InvalidArgumentError: the id is taken.
         """
-        request = conversation_service_pb2.CreateConversationRequest(conversation_id=conversation_id, messages=messages)
+        request = conversation_service_pb2.CreateConversationRequest(
+            conversation_id=self._name(conversation_id), messages=messages
+        )
         with explained(NAME):
             await self._conversations.CreateConversation(request, timeout=self._timeouts.call_s, metadata=id_metadata())
 
     async def history(self, conversation_id: str) -> History:
         """What the service keeps. Raises ConversationNotFoundError where there is no such conversation."""
-        request = conversation_service_pb2.GetConversationRequest(conversation_id=conversation_id)
+        request = conversation_service_pb2.GetConversationRequest(conversation_id=self._name(conversation_id))
         with explained(NAME):
             response = await self._conversations.GetConversation(
                 request, timeout=self._timeouts.call_s, metadata=id_metadata()
@@ -132,7 +147,9 @@ class LanguageModel:
 
     async def append_messages(self, conversation_id: str, messages: tuple[chat_pb2.Message, ...]) -> None:
         """Add messages to the history without generating."""
-        request = conversation_service_pb2.AppendMessagesRequest(conversation_id=conversation_id, messages=messages)
+        request = conversation_service_pb2.AppendMessagesRequest(
+            conversation_id=self._name(conversation_id), messages=messages
+        )
         with explained(NAME):
             await self._conversations.AppendMessages(request, timeout=self._timeouts.call_s, metadata=id_metadata())
 
@@ -142,14 +159,16 @@ class LanguageModel:
         Raises:
             NotFoundError: there is no such item.
         """
-        request = conversation_service_pb2.DeleteMessagesRequest(conversation_id=conversation_id, item_ids=[item_id])
+        request = conversation_service_pb2.DeleteMessagesRequest(
+            conversation_id=self._name(conversation_id), item_ids=[item_id]
+        )
         with explained(NAME):
             await self._conversations.DeleteMessages(request, timeout=self._timeouts.call_s, metadata=id_metadata())
 
     async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:
         """Settle a held response: what the user heard of it, or None for all of it."""
         request = conversation_service_pb2.CommitResponseRequest(
-            conversation_id=conversation_id, response_id=response_id, heard_text=heard_text
+            conversation_id=self._name(conversation_id), response_id=response_id, heard_text=heard_text
         )
         with explained(NAME):
             await self._conversations.CommitResponse(request, timeout=self._timeouts.call_s, metadata=id_metadata())
@@ -157,7 +176,7 @@ class LanguageModel:
     async def discard_response(self, conversation_id: str, response_id: str) -> None:
         """Settle a held response that nobody heard: it, and the turn that asked for it, leave no trace."""
         request = conversation_service_pb2.DiscardResponseRequest(
-            conversation_id=conversation_id, response_id=response_id
+            conversation_id=self._name(conversation_id), response_id=response_id
         )
         with explained(NAME):
             await self._conversations.DiscardResponse(request, timeout=self._timeouts.call_s, metadata=id_metadata())
@@ -165,7 +184,7 @@ class LanguageModel:
     async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
         """Make the model ready for the next turn of a conversation; returns the tokens that it needs not read then."""
         request = llm_service_pb2.PrefillRequest(
-            conversation_id=conversation_id,
+            conversation_id=self._name(conversation_id),
             instructions=config.instructions,
             tools=llm_service_pb2.ToolSet(tools=config.tools) if config.tools else None,
         )

@@ -58,7 +58,8 @@ def _certified_name(address: str, ca: str, cert: str, key: str) -> str:
     connecting = socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT_S)
     with connecting as plain, context.wrap_socket(plain) as tls:
         certificate: Any = tls.getpeercert()
-    return next(name for kind, name in certificate["subjectAltName"] if kind in ("DNS", "IP Address"))
+    names: list[str] = [name for kind, name in certificate["subjectAltName"] if kind in ("DNS", "IP Address")]
+    return names[0]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import grpc
 from parley.stt.v1 import stt_service_pb2 as pb
 from parley.stt.v1 import stt_service_pb2_grpc as pb_grpc
 
+from services.common.access.access import count_audio
+from services.common.audio_format import AudioFormat
 from services.common.errors import InvalidArgumentError
 from services.stt import convert
 from services.stt.listener import ForceEnd
@@ -28,6 +30,7 @@ class SpeechToTextServicer(pb_grpc.SpeechToTextServiceServicer):
         """One utterance, whole."""
         transcriber = self._transcriber
         options = convert.transcription_options(request.config, "config", transcriber.info, transcriber.language)
+        count_audio(len(request.audio) / options.audio_format.bytes_per_second)
         async with aclosing(transcriber.transcribe(options, request.audio)) as events:
             async for event in events:
                 yield convert.recording_response(event)
@@ -43,7 +46,9 @@ class SpeechToTextServicer(pb_grpc.SpeechToTextServiceServicer):
         options = convert.stream_options(
             first.config, "config", transcriber.info, transcriber.language, transcriber.endpointing
         )
-        async with aclosing(transcriber.listen(options, _incoming(request_iterator))) as events:
+        async with aclosing(
+            transcriber.listen(options, _incoming(request_iterator, options.transcription.audio_format))
+        ) as events:
             async for event in events:
                 yield convert.streaming_response(event)
 
@@ -52,11 +57,14 @@ class SpeechToTextServicer(pb_grpc.SpeechToTextServiceServicer):
         return pb.ListModelsResponse(models=[convert.model_message(self._transcriber.info)])
 
 
-async def _incoming(requests: AsyncIterator[pb.StreamingTranscribeRequest]) -> AsyncIterator[bytes | ForceEnd]:
+async def _incoming(
+    requests: AsyncIterator[pb.StreamingTranscribeRequest], audio_format: AudioFormat
+) -> AsyncIterator[bytes | ForceEnd]:
     """Audio and control messages; all that may follow the first request."""
     async for request in requests:
         kind = request.WhichOneof("request")
         if kind == "audio":
+            count_audio(len(request.audio) / audio_format.bytes_per_second)
             yield request.audio
         elif kind == "force_end_of_utterance":
             yield ForceEnd()

@@ -1,6 +1,6 @@
 """Admits calls: who calls is told from a token, and what they use is counted.
 
-A caller is known to all that serves its call: see `caller`.
+A caller is known to all that serves its call: see `owner`.
 """
 
 import contextlib
@@ -41,21 +41,26 @@ class Caller:
         """Begins the names of what belongs to this caller: nobody else's begin so, and it says nothing about them."""
         return hashlib.sha256(self.subject.encode()).hexdigest()[:32] + ":"
 
-    def request(self) -> None:
-        """Count a request within a session. Raises QuotaExceededError where it is one too many."""
-        self.usage.request(time.monotonic())
-
-    def audio(self, seconds: float) -> None:
-        """Count audio that was sent. Raises QuotaExceededError where it is too much."""
-        self.usage.audio(seconds, time.monotonic())
-
 
 _caller: ContextVar[Caller | None] = ContextVar("parley_caller", default=None)
 
 
-def caller() -> Caller | None:
-    """Who has made the call that is being served; None where anybody may call."""
-    return _caller.get()
+def owner() -> str:
+    """To whom belongs what the call makes that is being served; empty where anybody may call."""
+    found = _caller.get()
+    return "" if found is None else found.owner
+
+
+def count_request() -> None:
+    """Count a request within a session. Raises QuotaExceededError where it is one too many."""
+    if (found := _caller.get()) is not None:
+        found.usage.request(time.monotonic())
+
+
+def count_audio(seconds: float) -> None:
+    """Count audio that the caller has sent. Raises QuotaExceededError where it is too much."""
+    if (found := _caller.get()) is not None:
+        found.usage.audio(seconds, time.monotonic())
 
 
 class Access:
@@ -82,7 +87,7 @@ class Access:
             QuotaExceededError: the caller has used what it may.
         """
         found = await self._identify(authorization)
-        found.request()
+        found.usage.request(time.monotonic())
         return _inside(found)
 
     async def aclose(self) -> None:
