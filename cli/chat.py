@@ -17,11 +17,11 @@ from parley.llm.v1 import llm_service_pb2_grpc as pb_grpc
 from rich.console import Console
 from rich.text import Text
 
+from cli.connection import open_channel
 from cli.errors import CliError
 from cli.programs import LLM
 from cli.render import milliseconds, printable
 from cli.rpc import explain
-from services.common.channel import open_channel
 from services.common.wire import seconds
 
 _NOTES = {

@@ -52,9 +52,43 @@ def _port(flag: str, program: Program) -> Any:
 def _options(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show a stack trace where the program itself fails.")] = False,
+    token: Annotated[
+        str, typer.Option("--token", envvar="PARLEY_TOKEN", help="Token for the server; better from the environment.")
+    ] = "",
+    token_file: Annotated[
+        Path | None, typer.Option("--token_file", metavar="FILE", envvar="PARLEY_TOKEN_FILE", help="File that has it.")
+    ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Use TLS, and trust those whom browsers trust.")] = False,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option("--tls_ca", metavar="FILE", envvar="PARLEY_TLS_CA", help="Use TLS; who signs certificates."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option("--tls_cert", metavar="FILE", envvar="PARLEY_TLS_CERT", help="Certificate to show (mTLS)."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls_key", metavar="FILE", envvar="PARLEY_TLS_KEY", help="Key of --tls_cert.")
+    ] = None,
+    tls_server_name: Annotated[
+        str,
+        typer.Option(
+            "--tls_server_name", envvar="PARLEY_TLS_SERVER_NAME", help="Name in the server's certificate, if another."
+        ),
+    ] = "",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", envvar="PARLEY_INSECURE", help="Let a token be sent without TLS.")
+    ] = False,
 ) -> None:
     global _debug
     _debug = debug
+    if token or token_file or tls or tls_ca:
+        from cli import connection
+        from services.common.client_security import ClientSecurity
+
+        uses_tls = tls or tls_ca is not None
+        security = ClientSecurity(uses_tls, tls_ca, tls_cert, tls_key, tls_server_name, token, token_file)
+        connection.use(security, insecure=insecure)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

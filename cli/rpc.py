@@ -3,6 +3,7 @@
 import grpc
 from parley_client import SessionError
 
+from cli.connection import uses_tls
 from cli.errors import CliError
 from cli.programs import ORCHESTRATOR, Program
 from services.common import errors
@@ -34,6 +35,8 @@ def explain(error: grpc.aio.AioRpcError, program: Program, target: str, *, conne
         return CliError(_of_parley(parsed, program))
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE and not connected:
+        if uses_tls():
+            return CliError(f"nothing at {target} that TLS trusts: see --tls_ca, --tls_server_name, --tls_cert")
         return CliError(f"nothing listens at {target}; start it with `parley up`")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return CliError(f"what listens at {target} is not {program.title}")

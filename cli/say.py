@@ -10,11 +10,11 @@ from parley.tts.v1 import tts_service_pb2_grpc as pb_grpc
 from rich.console import Console
 
 from cli.audio_files import check_writable, write_wav
+from cli.connection import open_channel
 from cli.errors import USAGE, CliError
 from cli.programs import TTS
 from cli.rpc import explain
 from services.common.audio_format import AudioFormat, Encoding
-from services.common.channel import open_channel
 from services.common.wire import audio_format, audio_format_message
 
 SPEAKER_FORMAT = AudioFormat(Encoding.PCM_S16LE, 24_000)

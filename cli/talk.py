@@ -15,6 +15,7 @@ from parley_client import Session, SessionError, connect, events
 from rich.console import Console
 
 from cli.audio_files import SpeechFile, check_writable, write_wav
+from cli.connection import open_channel
 from cli.dialogue import Dialogue
 from cli.errors import CliError
 from cli.pacing import FRAME_S, paced
@@ -160,7 +161,10 @@ async def open_session(
         CliError: where it fails.
     """
     try:
-        async with connect(options.target, options.session(input_format), reconnect_s=reconnect_s) as session:
+        async with (
+            open_channel(options.target) as channel,
+            connect(options.target, options.session(input_format), reconnect_s=reconnect_s, channel=channel) as session,
+        ):
             yield session
     except SessionError as error:
         raise explain_session(error, options.target) from None

@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.audio_files import SpeechFile
+from cli.connection import open_channel
 from cli.errors import CliError
 from cli.programs import STT
 from cli.render import printable
 from cli.rpc import explain
 from services.common.audio_format import AudioFormat
-from services.common.channel import open_channel
 from services.common.sent_status import SentStatus
 from services.common.wire import audio_format_message, seconds
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 _PROJECT = "parley-voice"
 IMAGES = {
-    "orchestrator": f"{_PROJECT}[realtime,otlp]",
+    "orchestrator": f"{_PROJECT}[realtime,otlp,auth]",
     "llm-api": f"{_PROJECT}[llm-api,llm-redis,otlp]",
     "llm": f"{_PROJECT}[llm-transformers,llm-api,llm-redis,otlp]",
     "stt": f"{_PROJECT}[stt-faster-whisper,stt-openai-api,otlp]",

@@ -9,12 +9,12 @@ import grpc
 from parley.agent.v1 import agent_service_pb2 as pb
 from parley_client import Session, SessionError, connect
 
+from cli.connection import open_channel
 from cli.load.caller import Caller, NoAnswer, Speech
 from cli.load.plan import LoadPlan
 from cli.load.records import ENDED, NO_ANSWER, OK, STOPPED, Punctuality, Record, RunEnded, SessionBegan, SessionEnded
 from cli.pacing import FRAME_S, paced
 from cli.rpc import explain_session
-from services.common.channel import open_channel
 from services.common.metrics import watch_event_loop
 
 SESSIONS_A_CONNECTION = 8

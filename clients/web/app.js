@@ -1,7 +1,7 @@
 // The page: joins the session, the sound and the captions.
 
 import { Captions } from "./captions.js";
-import { Session } from "./session.js";
+import { Session, token } from "./session.js";
 import { fromBase64, listen, openSound, Speaker, toBase64 } from "./sound.js";
 
 const $ = (id) => document.getElementById(id);
@@ -159,7 +159,7 @@ function notice(text) {
 }
 
 async function offerVoices() {
-  const answer = await fetch("v1/voices");
+  const answer = await fetch("v1/voices", token ? { headers: { Authorization: `Bearer ${token}` } } : {});
   if (!answer.ok) return;
   for (const { name, languages } of (await answer.json()).voices) {
     $("voice").append(new Option(languages.length ? `${name} (${languages.join(", ")})` : name, name));

@@ -1,5 +1,8 @@
 // A session of the OpenAI Realtime API over a WebSocket; see docs/realtime.md for the events that begin with "parley.".
 
+/** Where callers need one: the address of the page ends in #token=…, which a browser sends to nobody. */
+export const token = new URLSearchParams(location.hash.slice(1)).get("token");
+
 /** Calls `handlers[type]` for each event; `handlers.closed` at the end. */
 export class Session {
   #socket;
@@ -7,7 +10,7 @@ export class Session {
   constructor(handlers) {
     const url = new URL("v1/realtime?parley_events=true", document.baseURI);
     url.protocol = url.protocol.replace("http", "ws");
-    this.#socket = new WebSocket(url, ["realtime"]);
+    this.#socket = new WebSocket(url, token ? ["realtime", `openai-insecure-api-key.${token}`] : ["realtime"]);
     this.#socket.onmessage = ({ data }) => {
       const event = JSON.parse(data);
       handlers[event.type]?.(event);

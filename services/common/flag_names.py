@@ -162,5 +162,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "fake_calls_tools",
     }
 )
+CLIENT_NAMES: frozenset[str] = frozenset({"token", "token_file"})
+"""Of `parley` alone, which may have them in its environment and start servers."""
 FLAG_PREFIXES: tuple[str, ...] = ("llm_gen_",)
 """Flags with an open end: any generation parameter."""

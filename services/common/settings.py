@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from services.common.flag_names import FLAG_NAMES, FLAG_PREFIXES
+from services.common.flag_names import CLIENT_NAMES, FLAG_NAMES, FLAG_PREFIXES
 from services.common.keepalive import Keepalive
 from services.common.security_settings import SecuritySettings
 
@@ -238,7 +238,7 @@ def _is_open(kind: type[ServerSettings], name: str) -> bool:
 
 def _check_names(names: Iterable[str], what: str, spell: Callable[[str], str]) -> None:
     for name in sorted(names):
-        if name not in FLAG_NAMES and not name.startswith(FLAG_PREFIXES):
+        if name not in FLAG_NAMES | CLIENT_NAMES and not name.startswith(FLAG_PREFIXES):
             hint = nearest(name, FLAG_NAMES)
             raise SettingsError(f"unknown {what} {spell(name)}" + (f"; did you mean {spell(hint)}?" if hint else ""))
 

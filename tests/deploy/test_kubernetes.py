@@ -98,6 +98,22 @@ def matches(selector: Manifest, labels: dict[str, str]) -> bool:
     )
 
 
+def test_with_tls_nothing_is_insecure_and_probes_ask_where_there_is_none(tmp_path: Path) -> None:
+    write_kustomization(tmp_path, "cpu", "tls")
+    found = {name: pod for name, pod in pods(build(tmp_path)) if name in SERVERS}
+    assert found.keys() == SERVERS
+    for name, pod in found.items():
+        server = next(container for container in pod["containers"] if container["name"] == "server")
+        environment = {variable["name"]: variable.get("value") for variable in server["env"]}
+        assert environment["PARLEY_INSECURE"] == "false"
+        assert ("PARLEY_TLS_CLIENT_CA" in environment) is (name != "orchestrator")
+        probes = {server[f"{kind}Probe"]["grpc"]["port"] for kind in ("startup", "readiness", "liveness")}
+        assert probes == {int(environment["PARLEY_HEALTH_PORT"])}
+        folders = {mount["mountPath"]: mount["name"] for mount in server["volumeMounts"]}
+        assert Path(environment["PARLEY_TLS_CERT"]).parent == Path("/etc/parley/tls")
+        assert {volume["name"] for volume in pod["volumes"]} >= {folders["/etc/parley/tls"]}
+
+
 def test_the_newest_schemas_know_every_field(manifests: list[Manifest]) -> None:
     """Of the overlay for old clusters, whatever is not of an old version."""
     for manifest in manifests:
