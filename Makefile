@@ -10,7 +10,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-deploy install-turn-end install-voices test-old-cluster demo test test-faults test-clients test-deploy \
-  check protos release-contract image-requirements flags metrics format lock bench clean
+  check protos release-contract image-requirements flags limits metrics format lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,6 +75,9 @@ release-contract: install ## a release: what protos/ says now is promised (proto
 
 flags: install ## write docs/flags.md from the settings
 	$(BIN)/python tools/flag_tables.py
+
+limits: install ## write docs/limits.md from the settings and the code
+	$(BIN)/python tools/limit_tables.py
 
 metrics: install ## write docs/metrics.md from the code
 	$(BIN)/python tools/metric_tables.py

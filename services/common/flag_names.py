@@ -20,6 +20,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "keepalive_timeout_s",
         "cache_dir",
         "max_message_bytes",
+        "max_metadata_bytes",
         "tls_cert",
         "tls_key",
         "tls_client_ca",

@@ -79,6 +79,9 @@ async def run(service: Service, settings: ServerSettings) -> None:
         options=(
             *settings.keepalive.of_server(),
             ("grpc.max_receive_message_length", settings.max_message_bytes),
+            # Between the two gRPC refuses by chance.
+            ("grpc.max_metadata_size", settings.max_metadata_bytes),
+            ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
             ("grpc.so_reuseport", 0),
             *_connection_age(settings),
         ),

@@ -77,6 +77,9 @@ class ServerSettings(SecuritySettings):
         Path.home() / ".cache" / "parley", description="where models that come in packages are unpacked, once"
     )
     max_message_bytes: int = Field(8 << 20, ge=1 << 16, description="largest gRPC message accepted")
+    max_metadata_bytes: int = Field(
+        16 << 10, ge=4 << 10, le=1 << 20, description="most metadata (headers) of a gRPC call accepted"
+    )
 
     @property
     def keepalive(self) -> Keepalive:

@@ -11,6 +11,7 @@ from services.llm.languages import is_language_tag
 from services.llm.tools import json_calls
 
 MAX_MESSAGES = 1000
+MAX_TOOLS = 128
 MAX_STOPS = 16
 MAX_STOP_CHARS = 256
 MAX_CHAT_SIZE = 10_000
@@ -37,7 +38,7 @@ def check_turn(request: TurnRequest, capabilities: Capabilities, max_chars: int)
     check_messages(request.messages, capabilities)
     check_length(request.messages, request.instructions, max_chars)
     check_sampling(request.sampling)
-    check_tools(request.tools or (), capabilities, "tools.tools")
+    check_tools(request.tools or (), capabilities, max_chars, "tools.tools")
     check_tool_choice(request.tool_choice, request.tools)
     _check_item_id(request.answer_item_id, "answer_item_id")
     if request.language_code and not is_language_tag(request.language_code):
@@ -137,16 +138,22 @@ def check_sampling(sampling: Sampling) -> None:
             raise InvalidArgumentError(f"must have 1 to {MAX_STOP_CHARS} characters", field=f"sampling.stop[{index}]")
 
 
-def check_tools(tools: Sequence[Tool], capabilities: Capabilities, field: str) -> None:
+def check_tools(tools: Sequence[Tool], capabilities: Capabilities, max_chars: int, field: str) -> None:
     """Check a list of tools.
 
     Raises:
         InvalidArgumentError: naming the field.
+        TextTooLongError: naming the tool at which they become too long.
     """
     if tools and not capabilities.tools:
         raise InvalidArgumentError("this model takes no tools", field=field)
-    names: set[str] = set()
+    if len(tools) > MAX_TOOLS:
+        raise InvalidArgumentError(f"{len(tools)} tools are more than {MAX_TOOLS}", field=field)
+    total, names = 0, set[str]()
     for index, tool in enumerate(tools):
+        total += len(tool.name) + len(tool.description) + len(tool.parameters_json_schema)
+        if total > max_chars:
+            raise TextTooLongError(f"makes more than {max_chars} characters in all", field=f"{field}[{index}]")
         if not _TOOL_NAME.fullmatch(tool.name) or tool.name in names:
             problem = "is there twice" if tool.name in names else "must be 1 to 64 letters, digits, dots, dashes or _"
             raise InvalidArgumentError(problem, field=f"{field}[{index}].name")

@@ -77,7 +77,7 @@ class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServ
         checks.check_messages(messages, self._backend.capabilities)
         checks.check_length((), config.instructions, self._max_input_chars, "config.instructions")
         checks.check_length(messages, None, self._max_input_chars)
-        checks.check_tools(config.tools or (), self._backend.capabilities, "config.tools.tools")
+        checks.check_tools(config.tools or (), self._backend.capabilities, self._max_input_chars, "config.tools.tools")
         messages = await self._with_images(messages)
         conversation = await self._conversations.create(config, messages, request.conversation_id)
         return conversation_service_pb2.CreateConversationResponse(

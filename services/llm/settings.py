@@ -116,7 +116,10 @@ class LlmSettings(ServerSettings):
         64, ge=0, description="requests that may wait for the model; more are refused", json_schema_extra=_SHARED
     )
     llm_max_input_chars: int = Field(
-        200_000, ge=1, description="characters of new messages and instructions in a request", json_schema_extra=_SHARED
+        200_000,
+        ge=1,
+        description="characters of new messages and instructions in a request, and as many of its tools",
+        json_schema_extra=_SHARED,
     )
 
     llm_device: str = Field(
