@@ -101,6 +101,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "tts_max_running",
         "tts_max_waiting",
         "tts_max_characters",
+        "tts_max_delay_s",
         "fake_tts_delay_ms",
         "fake_tts_ms_per_character",
         # Language model

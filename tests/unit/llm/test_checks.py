@@ -27,9 +27,9 @@ TOOL = Tool("get_weather", "", '{"type": "object"}')
 CALL = ToolCall("c1", "get_weather", "{}")
 
 
-def refused(request: TurnRequest, capabilities: Capabilities = PLAIN) -> str:
+def refused(request: TurnRequest, capabilities: Capabilities = PLAIN, max_chars: int = 100) -> str:
     with pytest.raises(InvalidArgumentError) as caught:
-        checks.check_turn(request, capabilities, 100)
+        checks.check_turn(request, capabilities, max_chars)
     return caught.value.field
 
 
@@ -128,7 +128,15 @@ def test_edge_15_a_tool_choice_without_tools_is_refused() -> None:
     ],
 )
 def test_a_tool_has_a_name_of_its_own_and_a_schema(tools: tuple[Tool, ...], field: str) -> None:
-    assert refused(turn(tools=tools), ABLE) == field
+    assert refused(turn(tools=tools), ABLE, 1_000_000) == field
+
+
+def test_tools_may_be_so_many_and_so_long() -> None:
+    assert (
+        refused(turn(tools=tuple(Tool(f"t{number}", "", "{}") for number in range(129))), ABLE, 1000) == "tools.tools"
+    )
+    long = Tool("long", "a" * 60, "{}")
+    assert refused(turn(tools=(long, replace(long, name="longer"))), ABLE) == "tools.tools[1]"
 
 
 def test_json_may_nest_as_deep_as_people_write_it() -> None:
