@@ -9,7 +9,7 @@ CHECKED := services orchestrator cli clients/python tools tests benchmarks
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-deploy install-turn-end install-voices test-old-cluster demo test test-faults test-clients test-deploy \
+.PHONY: help install install-deploy install-turn-end install-voices install-piper test-old-cluster demo test test-faults test-clients test-deploy \
   check protos release-contract image-requirements flags limits metrics format lock bench clean
 
 help: ## list the targets
@@ -42,6 +42,10 @@ install-voices: install ## install the weights and voices of `--tts kokoro` (90 
 	cd $(VENV)/share/kokoro && npm pack --silent kokoro-js@1.2.1 >/dev/null && \
 	  echo "$(KOKORO_VOICES_SHA256)  kokoro-js-1.2.1.tgz" | sha256sum --check --quiet && \
 	  tar xzf kokoro-js-1.2.1.tgz --strip-components=1 package/voices package/LICENSE && rm kokoro-js-1.2.1.tgz
+
+install-piper: install ## install piper and a voice into .venv/piper, for `--tts piper` (300 MB; GPL-3)
+	test -x $(VENV)/piper/bin/python || $(BIN)/python -m venv $(VENV)/piper
+	$(VENV)/piper/bin/pip --disable-pip-version-check --quiet install --no-deps --require-hashes -r requirements/piper.txt
 
 demo: install ## speak a recorded sentence to four real services and hear the answer (out/answer.wav)
 	$(BIN)/parley demo -o out/answer.wav

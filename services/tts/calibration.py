@@ -5,7 +5,8 @@ import unicodedata
 from services.tts.domain import Voice
 
 SAMPLE_TEXTS = (
-    "The north wind and the sun were arguing which of them was the stronger, when a traveller came along.",
+    "The north wind and the sun were arguing which of them was the stronger. They agreed that whoever made a traveller "
+    "take off his cloak was to be called so.",
     "Однажды северный ветер и солнце поспорили, кто из них сильнее.",
     "كانت ريح الشمال تتجادل والشمس في أي منهما كانت أقوى من الأخرى",
     "उत्तरी हवा और सूरज इस बात पर झगड़ रहे थे कि हम दोनों में ज़्यादा बलवान कौन है।",

@@ -17,16 +17,24 @@ TARGET_LUFS = -20.0
 _BLOCK_S, _STEP_S = 0.4, 0.1
 _ABSOLUTE_GATE_LUFS, _RELATIVE_GATE_LU = -70.0, -10.0
 _OFFSET = -0.691
-_HIGHEST_PEAK = 0.97
+_KNEE = 0.8
 _LARGEST_GAIN = 10.0
 
 
 def gain(samples: Samples, rate_hz: int) -> float:
-    """The factor that brings a voice, heard in `samples`, to the target; less where its peaks would be cut off."""
-    if not math.isfinite(level := lufs(samples, rate_hz)):
-        return 1.0
-    wanted = 10 ** ((TARGET_LUFS - level) / 20)
-    return float(min(wanted, _HIGHEST_PEAK / np.abs(samples).max(), _LARGEST_GAIN))
+    """The factor that brings a voice, heard in `samples`, to the target."""
+    level = lufs(samples, rate_hz)
+    return min(10 ** ((TARGET_LUFS - level) / 20), _LARGEST_GAIN) if math.isfinite(level) else 1.0
+
+
+def levelled(samples: Samples, factor: float) -> Samples:
+    """The samples times a gain, in place of peaks that would be cut off rounder ones."""
+    louder = samples * np.float32(factor)
+    over = np.abs(louder) - _KNEE
+    if len(louder) and over.max() > 0:
+        round_peaks = _KNEE + (1 - _KNEE) * np.tanh(over / (1 - _KNEE))
+        louder = np.where(over > 0, np.copysign(round_peaks, louder), louder).astype(np.float32)
+    return louder
 
 
 def lufs(samples: Samples, rate_hz: int) -> float:

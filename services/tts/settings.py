@@ -12,24 +12,29 @@ _API: JsonDict = {"group": "openai-api engine"}
 _LIMITS: JsonDict = {"group": "limits"}
 _FAKE: JsonDict = {"group": "the fake engine"}
 
-DEFAULT_MODELS = {"kokoro": "package:kokoro", "transformers": "facebook/mms-tts-eng", "openai-api": "gpt-4o-mini-tts"}
+DEFAULT_MODELS = {
+    "kokoro": "package:kokoro",
+    "piper": "package:piper-joe",
+    "transformers": "facebook/mms-tts-eng",
+    "openai-api": "gpt-4o-mini-tts",
+}
 
 
 class TtsSettings(ServerSettings):
     """Text to speech over gRPC."""
 
     port: int = Field(50053, ge=0, le=65535, description="gRPC port; 0 takes a free one and logs it")
-    tts: Literal["hibari", "kokoro", "espeak-ng", "transformers", "openai-api", "fake"] = Field(
+    tts: Literal["hibari", "kokoro", "piper", "espeak-ng", "transformers", "openai-api", "fake"] = Field(
         "hibari",
-        description="engine: hibari (neural, embedded), kokoro (neural, many voices), espeak-ng (light, many "
-        "languages, needs the program of that name), transformers (VITS and MMS models), openai-api (any "
-        "/v1/audio/speech), fake (a quiet tone, for tests and load)",
+        description="engine: hibari (neural, embedded), kokoro (neural, many voices), piper (neural, many languages, "
+        "a program of its own), espeak-ng (light, more than a hundred languages, a program of its own), transformers "
+        "(VITS and MMS models), openai-api (any /v1/audio/speech), fake (a quiet tone, for tests and load)",
         json_schema_extra=_ENGINE,
     )
     tts_model_name: str = Field(
         "",
-        description="model of kokoro (a package or a folder), transformers (a folder or a hub id) or openai-api (the "
-        "provider's name)",
+        description="model of kokoro (a package or a folder), piper (voice files, with commas between them), "
+        "transformers (a folder or a hub id) or openai-api (the provider's name)",
         json_schema_extra={**_ENGINE, "default_text": ", ".join(f"{m} for {e}" for e, m in DEFAULT_MODELS.items())},
     )
     tts_language: str = Field(
@@ -44,6 +49,11 @@ class TtsSettings(ServerSettings):
         "",
         description="voice of requests that name none",
         json_schema_extra={**_ENGINE, "default_text": "the engine's own"},
+    )
+    tts_piper_python: str = Field(
+        "",
+        description="the Python that piper-tts is installed for",
+        json_schema_extra={**_ENGINE, "default_text": "the one of `make install-piper`"},
     )
     tts_threads: int = Field(1, ge=1, description="processor threads of a neural engine", json_schema_extra=_ENGINE)
     tts_api_base_url: str = Field(

@@ -15,6 +15,10 @@ def build(settings: TtsSettings) -> Engine:
             from services.tts.engines.kokoro import KokoroEngine
 
             return KokoroEngine(settings)
+        case "piper":
+            from services.tts.engines.piper import PiperEngine
+
+            return PiperEngine(settings)
         case "espeak-ng":
             from services.tts.engines.espeak_ng import EspeakNgEngine
 

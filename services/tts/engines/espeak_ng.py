@@ -14,7 +14,7 @@ from services.tts.calibration import SAMPLE_TEXTS
 from services.tts.domain import Segment
 from services.tts.engines.base import Engine
 from services.tts.engines.espeak_voices import parse_voices
-from services.tts.loudness import gain
+from services.tts.loudness import gain, levelled
 from services.tts.timescale import TimeScale
 from services.tts.wav_stream import WavStream
 
@@ -63,7 +63,7 @@ class EspeakNgEngine(Engine):
             assert process.stdout is not None
             async with contextlib.aclosing(_samples(process.stdout)) as blocks:
                 async for block in blocks:
-                    samples = block * self._gain
+                    samples = levelled(block, self._gain)
                     yield scale.feed(samples) if scale else samples
             if await process.wait():
                 log.error("espeak-ng failed", extra={"exit_code": process.returncode, "voice": segment.voice.name})

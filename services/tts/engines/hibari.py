@@ -11,17 +11,12 @@ from services.common.audio import Samples
 from services.common.audio_format import AudioFormat, Encoding
 from services.common.errors import StartupError
 from services.tts import text as texts
-from services.tts.domain import Segment, Voice
+from services.tts.domain import MIN_RATE, Segment, Voice
 from services.tts.engines.hibari_text import prepare
 from services.tts.engines.sentence_engine import LONGEST_PIECE, SentenceEngine
 from services.tts.settings import TtsSettings
-from services.tts.timescale import time_scale
-from services.tts.trim import trim
 
 _SCRIPTS = frozenset({"LATIN"})
-_FASTEST = 1.0
-"""The model's own speed is exact (5 %) and clear from 0.25 up to here. Beyond, it moves in steps (1.3 gives 1.13, 1.4
-gives 1.5) and skips sounds: transcripts of it are wrong from 1.5 on. Time scaling is exact and word-perfect up to 2."""
 _SEED = 0
 """Of the noise in the voice: the same text always gives the same samples."""
 _WARM_UP = "On March 3rd, Zyxwy paid $42."
@@ -32,6 +27,9 @@ class HibariEngine(SentenceEngine):
     """The bundled voice, and those others that the cache of hibari holds already; nothing is ever downloaded."""
 
     name = "hibari"
+    speeds = (MIN_RATE, 1.0)
+    """Beyond, the model's speed moves in steps (1.3 gives 1.13, 1.4 gives 1.5) and skips sounds: transcripts of it are
+    wrong from 1.5 on. Time scaling is exact and word-perfect up to 2."""
 
     def __init__(self, settings: TtsSettings) -> None:
         super().__init__(settings)
@@ -66,12 +64,8 @@ class HibariEngine(SentenceEngine):
         pieces = (piece for sentence in sentences for piece in texts.cut(sentence, LONGEST_PIECE))
         return [piece for piece in pieces if texts.has_speech(piece)]
 
-    def _speak(self, piece: str, voice: Voice, rate: float, pause_s: float) -> Samples:
-        model = self._models[voice.name]
-        speed = min(rate, _FASTEST)
-        spoken: Samples = np.asarray(model(piece, speed=speed, seed=_SEED), np.float32)
-        trimmed = trim(spoken, model.sample_rate, pause_s / speed)
-        return time_scale(trimmed, rate / speed, model.sample_rate)
+    def _speak(self, piece: str, voice: Voice, speed: float) -> Samples:
+        return np.asarray(self._models[voice.name](piece, speed=speed, seed=_SEED), np.float32)
 
 
 def _installed(registry: Any) -> Iterator[tuple[str, str]]:

@@ -18,8 +18,6 @@ from services.tts.domain import Segment, Voice
 from services.tts.engines.hibari_text import prepare
 from services.tts.engines.sentence_engine import SentenceEngine
 from services.tts.settings import TtsSettings
-from services.tts.timescale import time_scale
-from services.tts.trim import trim
 
 _RATE_HZ = 24_000
 _LANGUAGES = {"a": "en-US", "b": "en-GB"}
@@ -27,8 +25,6 @@ _LANGUAGES = {"a": "en-US", "b": "en-GB"}
 _BEST = "af_heart"
 _STYLES, _STYLE_LENGTH = 510, 256
 """A voice is a style for each number of phonemes, the longest of which is also the most that the model takes."""
-_SLOWEST, _FASTEST = 0.5, 1.3
-"""Where the model's own speed is exact and clear; beyond, time scaling is."""
 _WARM_UP = "On March 3rd, Zyxwy paid $42."
 """Touches the number rules and the net for unknown words."""
 
@@ -46,6 +42,7 @@ class KokoroEngine(SentenceEngine):
     """
 
     name = "kokoro"
+    speeds = (0.5, 1.3)
 
     def __init__(self, settings: TtsSettings) -> None:
         super().__init__(settings)
@@ -88,21 +85,19 @@ class KokoroEngine(SentenceEngine):
         native = AudioFormat(Encoding.PCM_S16LE, _RATE_HZ)
         scripts = frozenset({"LATIN"})
         voices = tuple(Voice(name, self.name, (_LANGUAGES[name[0]],), native, scripts) for name in self._speakers)
-        self._speak(_WARM_UP, voices[0], 1.0, 0.0)
+        self._speak(_WARM_UP, voices[0], 1.0)
         return voices, voices[0].name
 
     def _pieces(self, segment: Segment) -> list[str]:
         """What hibari's reading rules can take."""
         return [prepare(piece) for piece in super()._pieces(segment)]
 
-    def _speak(self, piece: str, voice: Voice, rate: float, pause_s: float) -> Samples:
+    def _speak(self, piece: str, voice: Voice, speed: float) -> Samples:
         speaker = self._speakers[voice.name]
-        speed = min(max(rate, _SLOWEST), _FASTEST)
         ids = [self._vocabulary[phoneme] for phoneme in speaker.phonemes(piece) if phoneme in self._vocabulary]
         parts = [ids[at : at + _STYLES - 1] for at in range(0, len(ids), _STYLES - 1)]
         spoken = [self._run(part, speaker.styles[len(part)], speed) for part in parts]
-        joined = np.concatenate(spoken) if spoken else np.zeros(0, np.float32)
-        return time_scale(trim(joined, _RATE_HZ, pause_s / speed), rate / speed, _RATE_HZ)
+        return np.concatenate(spoken) if spoken else np.zeros(0, np.float32)
 
     def _run(self, ids: list[int], style: npt.NDArray[np.float32], speed: float) -> Samples:
         values = (np.array([[0, *ids, 0]]), style[None], np.array([speed], np.float32))

@@ -29,7 +29,7 @@ from services.tts import text as texts
 from services.tts.calibration import SAMPLE_TEXTS
 from services.tts.domain import ANY_LANGUAGE, Segment, Voice
 from services.tts.engines.base import Engine
-from services.tts.loudness import gain
+from services.tts.loudness import gain, levelled
 from services.tts.settings import TtsSettings
 from services.tts.timescale import TimeScale
 from services.tts.wav_stream import WavStream
@@ -95,8 +95,8 @@ class OpenAiEngine(Engine):
         scale = TimeScale(segment.speaking_rate, native_hz) if segment.speaking_rate != 1 else None
 
         def scaled(samples: Samples) -> Samples:
-            levelled = samples * self._gain
-            return scale.feed(levelled) if scale else levelled
+            louder = levelled(samples, self._gain)
+            return scale.feed(louder) if scale else louder
 
         for piece in texts.cut(segment.text, _LONGEST_PIECE):
             resampler = None

@@ -3,15 +3,18 @@
 import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator
+from typing import ClassVar
 
 from services.common.audio import Samples
 from services.common.model_thread import ModelThread
 from services.tts import text as texts
 from services.tts.calibration import sample_text
-from services.tts.domain import Segment, Voice
+from services.tts.domain import MAX_RATE, MIN_RATE, Segment, Voice
 from services.tts.engines.base import Engine
-from services.tts.loudness import gain
+from services.tts.loudness import gain, levelled
 from services.tts.settings import TtsSettings
+from services.tts.timescale import time_scale
+from services.tts.trim import trim
 from services.tts.workload import Workload
 
 LONGEST_PIECE = 200
@@ -26,6 +29,9 @@ class SentenceEngine(Engine):
     Args:
         settings: how much may be asked of it, and whatever the engine needs.
     """
+
+    speeds: ClassVar[tuple[float, float]] = (MIN_RATE, MAX_RATE)
+    """The slowest and the fastest at which the model is exact and clear; beyond, its speech is stretched."""
 
     def __init__(self, settings: TtsSettings) -> None:
         super().__init__()
@@ -69,8 +75,8 @@ class SentenceEngine(Engine):
         """
 
     @abstractmethod
-    def _speak(self, piece: str, voice: Voice, rate: float, pause_s: float) -> Samples:
-        """On the thread: one piece, `rate` times as fast as normal, with silence of up to `pause_s` at its end."""
+    def _speak(self, piece: str, voice: Voice, speed: float) -> Samples:
+        """On the thread: one piece, `speed` times as fast as normal, a speed within `speeds`."""
 
     def _pieces(self, segment: Segment) -> list[str]:
         """Sentences, and parts of long ones; those without a word ("...") would be noise."""
@@ -83,17 +89,20 @@ class SentenceEngine(Engine):
     def _spoken(self, piece: str, segment: Segment, pause_s: float) -> Samples:
         """On the thread: one piece, as loud as it should be; how long it took is remembered."""
         factor = self._gain(segment.voice)
+        rate, rate_hz = segment.speaking_rate, segment.voice.native_format.sample_rate_hz
+        speed = min(max(rate, self.speeds[0]), self.speeds[1])
         begun = time.monotonic()
-        samples = self._speak(piece, segment.voice, segment.speaking_rate, pause_s)
+        trimmed = trim(self._speak(piece, segment.voice, speed), rate_hz, pause_s / speed)
+        samples = time_scale(levelled(trimmed, factor), rate / speed, rate_hz)
         self._learn(begun, samples, piece, segment.voice)
-        return samples if factor == 1 else samples * factor
+        return samples
 
     def _gain(self, voice: Voice) -> float:
         """On the thread: measured when a voice speaks first, on a text that is the same every time."""
         if voice.name not in self._gains:
             text = sample_text(voice)
             begun = time.monotonic()
-            samples = self._speak(text, voice, 1.0, 0.0)
+            samples = self._speak(text, voice, 1.0)
             self._learn(begun, samples, text, voice)
             self._gains[voice.name] = gain(samples, voice.native_format.sample_rate_hz)
         return self._gains[voice.name]

@@ -20,7 +20,6 @@ from services.tts.domain import Segment, Voice
 from services.tts.engines.iso_639 import bcp47
 from services.tts.engines.sentence_engine import SentenceEngine
 from services.tts.settings import TtsSettings
-from services.tts.trim import trim
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizer, VitsModel
@@ -67,10 +66,10 @@ class TransformersEngine(SentenceEngine):
         voices = self._speaker.voices(self.name)
         return tuple(voices), voices[0].name
 
-    def _speak(self, piece: str, voice: Voice, rate: float, pause_s: float) -> Samples:
+    def _speak(self, piece: str, voice: Voice, speed: float) -> Samples:
         if self._speaker is None:
             raise RuntimeError("the engine is not loaded")
-        return self._speaker.speak(piece, self.voices.index(voice), rate, pause_s)
+        return self._speaker.speak(piece, self.voices.index(voice), speed)
 
 
 class Speaker:
@@ -97,8 +96,8 @@ class Speaker:
         known = None if converts else scripts_of(tokenizer.get_vocab())
         return [Voice(name, engine, (self._language_code,), native, known) for name in names]
 
-    def speak(self, text: str, number: int, rate: float, pause_s: float) -> Samples:
-        """One piece without needless silence, by a speaker's number; empty where it has no sounds for the text."""
+    def speak(self, text: str, number: int, rate: float) -> Samples:
+        """One piece, by a speaker's number; empty where it has no sounds for the text."""
         import torch
 
         if self._lacks_digits:
@@ -117,7 +116,7 @@ class Speaker:
                 speaking_rate=config.speaking_rate * rate,
             )
         samples: Samples = spoken.waveform[0].float().cpu().numpy()
-        return trim(samples, config.sampling_rate, pause_s / rate)
+        return samples
 
 
 def scripts_of(vocabulary: Iterable[str]) -> frozenset[str] | None:
@@ -155,7 +154,7 @@ def _load(settings: TtsSettings) -> Speaker:
             model, tokenizer, folder.resolve().name if is_folder else reference.rpartition("/")[2], spoken
         )
         letter = next((token for token in tokenizer.get_vocab() if len(token) == 1 and token.isalpha()), "a")
-        speaker.speak(letter, 0, 1.0, 0.0)
+        speaker.speak(letter, 0, 1.0)
     except (StartupError, ImportError):
         raise
     except Exception as error:  # hub, file format, device: whatever it is, the operator wants one line

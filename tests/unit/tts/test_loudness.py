@@ -7,7 +7,7 @@ import pyloudnorm
 import pytest
 
 from services.common.audio import Samples
-from services.tts.loudness import TARGET_LUFS, gain, lufs
+from services.tts.loudness import TARGET_LUFS, gain, levelled, lufs
 
 
 def speechlike(rate_hz: int, level: float) -> Samples:
@@ -35,10 +35,13 @@ def test_the_gain_leads_to_the_target() -> None:
     assert lufs(samples * gain(samples, 24_000), 24_000) == pytest.approx(TARGET_LUFS, abs=0.01)
 
 
-def test_peaks_are_not_cut_off() -> None:
-    samples = speechlike(24_000, 0.01)
-    samples[24_000] = 0.5
-    assert np.abs(samples * gain(samples, 24_000)).max() == pytest.approx(0.97)
+def test_peaks_are_rounded_and_not_cut_off() -> None:
+    samples = np.linspace(-0.9, 0.9, 1001, dtype=np.float32)
+    louder = levelled(samples, 2.0)
+    assert np.abs(louder).max() < 1
+    assert (np.diff(louder) >= 0).all()
+    quiet = np.abs(samples) < 0.4
+    np.testing.assert_array_equal(louder[quiet], 2 * samples[quiet])
 
 
 def test_silence_has_no_loudness_and_is_left_as_it_is() -> None:

@@ -20,7 +20,7 @@ def test_hibari_on_its_own_port_is_the_default() -> None:
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         SettingsError,
-        match="--tts: Input should be 'hibari', 'kokoro', 'espeak-ng', 'transformers', 'openai-api' or 'fake'",
+        match="--tts: Input should be 'hibari', 'kokoro', 'piper', 'espeak-ng', 'transformers', 'openai-api' or 'fake'",
     ):
         settings("--tts", "festival")
 
