@@ -2,11 +2,12 @@
 
 Each part starts the three one after another and measures each alone on the machine:
 `turns`: time to the first token at turns 1 to 30 of one conversation, every answer 24 tokens and part of the history;
+of three with Parley, the median; `prefill`: the same where Parley is told history and words while the user speaks;
 `decode`: tokens a second in all, 1, 4, 8 and 16 sessions; plain `generate()` serves one at a time, whatever they are;
 `rush`: 8 sessions with 15 turns of history each speak at once; `join`: the pace of running streams while a prompt of
 2,000 tokens joins. `report` makes the table and the plot of what has been measured.
 
-    python -m benchmarks.llm_local [--part turns decode rush join report]
+    python -m benchmarks.llm_local [--part turns prefill decode rush join report]
 """
 
 import argparse
@@ -20,6 +21,9 @@ from benchmarks.report import RESULTS, load, save, show
 
 NAME = "llm_local"
 TURNS, ANSWER_TOKENS = 30, 24
+CONVERSATIONS = 3
+SPOKEN_LATE = 3
+"""Words of a question that come after the last interim transcript that the next one agrees with."""
 SESSIONS = (1, 4, 8, 16)
 DECODE_TOKENS = 96
 RUSH_SESSIONS, RUSH_TURNS, RUSH_TOKENS = 8, 15, 32
@@ -29,6 +33,7 @@ _TOPICS = (
     *("the sea", "old trains", "bread", "the moon", "chess", "rain", "gardens", "Paris", "bicycles", "clouds"),
     *("tea", "mountains", "birds", "clocks", "bridges", "snow"),
 )
+_SAID = "That is a fine thing, and there is a lot to say about it. People have liked it for a very long time now."
 _ASIDE = "I was thinking about it on my way home today and could not remember what you told me the last time."
 
 
@@ -46,18 +51,32 @@ def history(turns: int, session: int) -> list[Turn]:
     return messages
 
 
-async def turns(peer: Peer, *, prefills: bool = False) -> list[float]:
-    """Seconds to the first token at each turn; with `prefills` the history is made ready while the user speaks."""
-    messages: list[Turn] = [("system", SYSTEM)]
+async def turns(peer: Peer, *, number: int = 0, prefills: bool = False, answers: bool = True) -> list[float]:
+    """Seconds to the first token at each turn of a conversation.
+
+    Args:
+        number: the conversation's; each has instructions of its own, so that turn 1 finds nothing of another's.
+        prefills: the history, and then the words but for the last ones, are made ready while the user speaks.
+        answers: whether what is said is part of the history; else words of the same length are, which saves time.
+    """
+    messages: list[Turn] = [("system", f"Your name is {_TOPICS[number]}. {SYSTEM}")]
     firsts = []
     for turn in range(TURNS):
+        asked = question(turn, number)
         if prefills:
             await peer.prefill(messages)
-        messages.append(("user", question(turn)))
-        answer = await peer.answer(messages, ANSWER_TOKENS)
-        messages.append(("assistant", answer.text.strip()))
+            await peer.prefill([*messages, ("user", " ".join(asked.split()[:-SPOKEN_LATE]))])
+        messages.append(("user", asked))
+        answer = await peer.answer(messages, ANSWER_TOKENS if answers else 2)
+        messages.append(("assistant", answer.text.strip() if answers else _SAID))
         firsts.append(answer.first_s)
     return firsts
+
+
+async def conversations(peer: Peer, *, prefills: bool = False) -> list[float]:
+    """The median of each turn in several conversations, one after another."""
+    found = [await turns(peer, number=number, prefills=prefills) for number in range(CONVERSATIONS)]
+    return [statistics.median(firsts) for firsts in zip(*found, strict=True)]
 
 
 async def decode(peer: Peer, sessions: int) -> float:
@@ -106,18 +125,22 @@ async def join(peer: Peer, streams: int) -> dict[str, float]:
 
 
 async def part_turns() -> dict[str, Any]:
-    """One conversation with each."""
+    """Long conversations with each."""
     found: dict[str, Any] = {}
     async with plain() as peer:
-        found[PLAIN] = await turns(peer)
+        found[PLAIN] = await turns(peer, answers=False)
     async with llama_cpp(1) as peer:
         found[LLAMA] = await turns(peer)
     async with parley() as peer:
-        found[OURS] = await turns(peer)
+        found[OURS] = await conversations(peer)
         found["resident_mb"] = resident_mb(peer)
-    async with parley() as peer:
-        found[f"{OURS}, Prefill"] = await turns(peer, prefills=True)
     return found
+
+
+async def part_prefill() -> dict[str, Any]:
+    """The same conversations, told ahead."""
+    async with parley() as peer:
+        return {f"{OURS}, Prefill": await conversations(peer, prefills=True)}
 
 
 async def part_decode() -> dict[str, Any]:
@@ -161,6 +184,7 @@ async def part_join() -> dict[str, Any]:
 
 PARTS: dict[str, Callable[[], Any]] = {
     "turns": part_turns,
+    "prefill": part_prefill,
     "decode": part_decode,
     "rush": part_rush,
     "join": part_join,
@@ -170,7 +194,7 @@ PARTS: dict[str, Callable[[], Any]] = {
 def report(result: dict[str, Any]) -> None:
     """The tables, each with the target beside what was found, and the plot."""
     if "turns" in result:
-        _report_turns(result["turns"])
+        _report_turns({**result["turns"], **result.get("prefill", {})})
     if "decode" in result:
         _report_decode(result["decode"])
     if "rush" in result:
@@ -194,7 +218,7 @@ def _report_turns(found: dict[str, Any]) -> None:
     late = {name: statistics.median(found[name][-3:]) for name in names}
     rows = [[name, *(f"{found[name][turn - 1]:.3f}" for turn in shown), f"{late[name]:.3f}"] for name in names]
     show("Seconds to the first token", ["", *(f"turn {turn}" for turn in shown), "last 3"], rows)
-    for name in (OURS, f"{OURS}, Prefill"):
+    for name in [name for name in names if name.startswith(OURS)]:
         print(f"{name}: turn 30 / turn 1: {late[name] / found[name][0]:.2f} (target: at most 1.3)")
     print(f"plain / Parley at turn 30: {late[PLAIN] / late[OURS]:.1f} (target: at least 15)")
     print(f"Parley / llama.cpp at turn 30: {late[OURS] / late[LLAMA]:.2f} (target: at most 1)")

@@ -8,11 +8,12 @@ import torch
 from services.llm.backends.batching.key_values import PoolShape, Row
 
 _FEW_TOKENS = 256
-_LINEAR_WORK = 40_000_000
-"""Multiplications that take one thread a quarter of a millisecond; reading the weights counts as `_READING` tokens."""
+_LINEAR_WORK = 160_000_000
+"""Multiplications that take one thread a millisecond; reading the weights counts as `_READING` tokens."""
 _READING = 4
-_ATTENTION_WORK = 20_000_000
-"""As for a linear layer; reading the keys and values counts as `_READING_KEYS` tokens."""
+_ATTENTION_WORK = 30_000_000
+"""Multiplications in one call that take one thread half a millisecond; reading the keys and values counts as
+`_READING_KEYS` tokens."""
 _READING_KEYS = 8
 
 
@@ -20,7 +21,7 @@ class Meeting:
     """Lets all threads meet for what is worth it, in a step of few tokens on a processor.
 
     Threads that sleep until they are called (`OMP_WAIT_POLICY`) take about 60 µs to come together, more than most
-    operations last. torch would call them for whatever has 32,768 elements: six hundred times in a step over the tokens
+    operations last, and many times that where others want the processor, as the speech services do. torch would call them for whatever has 32,768 elements: six hundred times in a step over the tokens
     of a question. So such a step runs on one thread, but for what stands in a `with` of `linear` or `attention`.
     """
 
@@ -49,7 +50,10 @@ class Meeting:
 
     def attention(self, rows: Sequence[Row], shape: PoolShape, heads: int) -> "Meeting":
         """Attention of the rows follows, by that many heads of queries."""
-        most = max((row.count + _READING_KEYS) * row.length for row in rows)
+        # A prompt's goes head by head, in three calls each; the threads would meet for every one of them.
+        most = max(
+            (row.count + _READING_KEYS) * row.length / (1 if row.count == 1 else 3 * shape.heads) for row in rows
+        )
         self._called = self._alone and most * heads * shape.head_size * 2 >= _ATTENTION_WORK
         return self
 
