@@ -86,7 +86,9 @@ class KeepWords:
 
 @dataclass(frozen=True)
 class Prefill:
-    """Make the model ready for the user's words."""
+    """Make the model ready for the user's words, and for those of them that are known."""
+
+    words: str = ""
 
 
 Command = (

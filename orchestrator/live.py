@@ -125,6 +125,8 @@ class LiveSession:
         """Of the user's turn: from its beginning to the end of the answer."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefilling: asyncio.Task[None] | None = None
+        self._to_prefill: Prefill | None = None
+        """The latest that is asked for; void once an answer begins."""
         self._items = Items(
             stages.llm,
             self.outbox,
@@ -320,7 +322,7 @@ class LiveSession:
                 if at_pause:
                     commands = self._state.pause_transcribed(item_id, text, language_code, words=words)
                 else:
-                    commands = self._state.words_heard(item_id, words=words)
+                    commands = self._state.words_heard(item_id, text, words=words)
                 self._on_words(item_id, commands, event)
             case TranscriptCompleted(item_id, text, language_code):
                 self._untranscribed = ""
@@ -381,6 +383,7 @@ class LiveSession:
             if isinstance(command, StartResponse):
                 self._start(command)
             elif isinstance(command, Prefill):
+                self._to_prefill = command
                 if self._prefilling is None:
                     self._prefilling = self._own(self._prefill())
             elif isinstance(command, AnswerCalls):
@@ -395,6 +398,7 @@ class LiveSession:
         self._set_alarm()
 
     def _start(self, command: StartResponse) -> None:
+        self._to_prefill = None
         messages = () if command.input.text is None else (user_message(command.input.text, command.input.item_id),)
         trace = self._new_trace(tracing.new_trace(), clock.now()) if command.input.continues else self._trace
         self._turn = Turn(
@@ -464,7 +468,9 @@ class LiveSession:
     async def _prefill(self) -> None:
         self._trace.activate()
         try:
-            await self._stages.llm.prefill(self._config, self.conversation_id)
+            while self._to_prefill is not None:
+                words, self._to_prefill = self._to_prefill.words, None
+                await self._stages.llm.prefill(self._config, self.conversation_id, words)
         except ParleyError as error:  # the turn itself will tell, if it is more than a hiccup
             log.info("prefill failed", extra={"error": str(error)})
         finally:

@@ -32,6 +32,7 @@ they are there earlier, it ends as soon as its audio is sent. Whoever speaks whi
 without them (`tool_calls.py`).
 """
 
+import itertools
 from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -88,6 +89,9 @@ class _Voice:
     guesses: int = 0
     ignored: bool = False
     """It was taken for noise once: only words count now."""
+    text: str = ""
+    settled: str = ""
+    """What the latest two interim transcripts agree in."""
 
 
 @dataclass
@@ -171,10 +175,15 @@ class Session:
         """The client has ended the user's turn; its transcript follows."""
         self._committed = True
 
-    def words_heard(self, utterance: str, *, words: bool) -> list[Command]:
+    def words_heard(self, utterance: str, text: str, *, words: bool) -> list[Command]:
         """An interim transcript; `words` says whether it may interrupt."""
-        heard = self._voice is not None and self._voice.utterance == utterance
-        return self._interrupt() if heard and words else []
+        voice = self._voice
+        if voice is None or voice.utterance != utterance:
+            return []
+        known, voice.settled, voice.text = voice.settled, _agreed(voice.text, text), text
+        if self._response is None and voice.settled and voice.settled != known:
+            return [Prefill(voice.settled)]
+        return self._interrupt() if words else []
 
     def pause_transcribed(self, utterance: str, text: str, language_code: str, *, words: bool) -> list[Command]:
         """What the user has said up to a pause."""
@@ -393,3 +402,9 @@ class Session:
             return []
         known.ending = True
         return [DiscardResponse(known.id)]
+
+
+def _agreed(before: str, text: str) -> str:
+    """The words that two transcripts begin with in common."""
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before.split(), text.split(), strict=False))
+    return " ".join(word for word, _ in pairs)

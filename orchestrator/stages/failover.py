@@ -149,12 +149,14 @@ class FailoverLanguageModel:
                 other.deleted.append(item_id)
         self._forget(item_id)
 
-    async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
-        """Make the service that will answer ready for the next turn; returns the tokens that it need not read then."""
+    async def prefill(self, config: SessionConfig, conversation_id: str, words: str = "") -> int:
+        """Make the service that will answer ready for the next turn, which perhaps begins with these words; returns the
+        tokens that it need not read then.
+        """
         service = self._in_order()[0]
         if not service.prefills:  # a call for nothing at the beginning of every utterance
             return 0
-        tokens = await service.model.prefill(config, conversation_id)
+        tokens = await service.model.prefill(config, conversation_id, words)
         service.prefills = tokens > 0
         return tokens
 

@@ -9,6 +9,7 @@ from parley.common.v1 import chat_pb2
 from parley.llm.v1 import conversation_service_pb2, conversation_service_pb2_grpc, llm_service_pb2, llm_service_pb2_grpc
 
 from orchestrator.domain import SessionConfig
+from orchestrator.messages import user_message
 from orchestrator.stages.calls import Timeouts, check_name, explained, responses
 from services.common.channel import id_metadata
 from services.common.errors import ModelNotFoundError
@@ -181,10 +182,13 @@ class LanguageModel:
         with explained(NAME):
             await self._conversations.DiscardResponse(request, timeout=self._timeouts.call_s, metadata=id_metadata())
 
-    async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
-        """Make the model ready for the next turn of a conversation; returns the tokens that it needs not read then."""
+    async def prefill(self, config: SessionConfig, conversation_id: str, words: str) -> int:
+        """Make the model ready for the next turn of a conversation, which perhaps begins with these words; returns the
+        tokens that it needs not read then.
+        """
         request = llm_service_pb2.PrefillRequest(
             conversation_id=self._name(conversation_id),
+            messages=[user_message(words)] if words else [],
             instructions=config.instructions,
             tools=llm_service_pb2.ToolSet(tools=config.tools) if config.tools else None,
         )

@@ -45,7 +45,8 @@ class ScriptedLlm:
     configs: list[SessionConfig] = field(default_factory=list)
     commits: list[tuple[str, str, str | None]] = field(default_factory=list)
     discards: list[str] = field(default_factory=list)
-    prefills: int = 0
+    prefills: list[str] = field(default_factory=list)
+    """The words that were told ahead."""
     readied: asyncio.Event = field(default_factory=_set_event)
     """What `prefill` waits for."""
     pending: frozenset[str] = frozenset()
@@ -94,8 +95,8 @@ class ScriptedLlm:
     async def pending_calls(self) -> frozenset[str]:
         return self.pending
 
-    async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
-        self.prefills += 1
+    async def prefill(self, config: SessionConfig, conversation_id: str, words: str) -> int:
+        self.prefills.append(words)
         await self.readied.wait()
         return 0
 

@@ -73,7 +73,7 @@ class Service:
     async def history(self, conversation_id: str) -> History:
         return History(tuple(self._conversation(conversation_id)))
 
-    async def prefill(self, config: SessionConfig, conversation_id: str) -> int:
+    async def prefill(self, config: SessionConfig, conversation_id: str, words: str) -> int:
         self.prefills += 1
         return self.prefill_tokens
 

@@ -319,7 +319,7 @@ async def test_who_leaves_while_the_model_is_readied_does_not_wait_for_it() -> N
         client.hear(SpeechStarted("u", 0.0))
         await client.until(SpeechStarted)
         await asyncio.sleep(0)
-        assert client.stages.llm.prefills == 1
+        assert client.stages.llm.prefills == [""]
 
 
 async def test_the_model_is_readied_when_the_user_begins_to_speak() -> None:
@@ -328,7 +328,32 @@ async def test_the_model_is_readied_when_the_user_begins_to_speak() -> None:
         client.hear(SpeechStarted("u", 0.0))
         await client.until(SpeechStarted)
         await asyncio.sleep(0)
-        assert client.stages.llm.prefills == 1
+        assert client.stages.llm.prefills == [""]
+
+
+async def test_the_latest_words_are_told_ahead_one_call_at_a_time_and_none_once_an_answer_begins() -> None:
+    async with Client(answer("Fine.")) as client:
+        llm = client.stages.llm
+        llm.readied.clear()
+        await client.session.append_audio(SECOND)
+        client.hear(SpeechStarted("u", 0.0))
+        await asyncio.sleep(1)
+        for text in ("how", "how are", "how are you", "how are you this"):
+            client.hear(TranscriptUpdated("u", text, "en"))
+        await asyncio.sleep(1)
+        assert llm.prefills == [""]
+        llm.readied.set()
+        await asyncio.sleep(1)
+        assert llm.prefills == ["", "how are you"]
+        llm.readied.clear()
+        client.hear(TranscriptUpdated("u", "how are you this day", "en"))
+        await asyncio.sleep(1)
+        client.hear(TranscriptUpdated("u", "how are you this day", "en"))
+        client.hear(SpeechStopped("u", 1.0), TranscriptCompleted("u", "How are you this day?", "en"))
+        await client.until(ResponseDone)
+        llm.readied.set()
+        await asyncio.sleep(1)
+        assert llm.prefills == ["", "how are you", "how are you this"]
 
 
 async def paused(client: Client, text: str, final: str) -> ResponseDone:

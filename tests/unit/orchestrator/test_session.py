@@ -60,6 +60,21 @@ def speculating(**changes: Any) -> Session:
 # One turn
 
 
+def test_what_two_interim_transcripts_agree_in_is_told_ahead_once_and_nothing_while_a_response_runs() -> None:
+    s = session()
+    s.speech_started("u", 0.0)
+    assert s.words_heard("u", "and Mr.", words=True) == []
+    assert s.words_heard("u", "And Mr. Dash", words=True) == []
+    assert s.words_heard("u", "And Mr. Dashwood had", words=True) == [Prefill("And Mr.")]
+    assert s.words_heard("u", "And Mr. Dashing", words=True) == []
+    assert s.words_heard("other", "And Mr. Dashing had", words=True) == []
+    assert s.words_heard("u", "And Mr. Dashing had", words=True) == [Prefill("And Mr. Dashing")]
+    s.transcript_completed("u", "And Mr. Dashwood had then", "en", 1.0)
+    s.speech_started("v", 2.0)
+    s.words_heard("v", "mm", words=False)
+    assert s.words_heard("v", "mm", words=False) == []
+
+
 def test_speech_readies_the_model_and_its_transcript_starts_a_response() -> None:
     s = session()
     assert s.state is State.LISTENING
@@ -137,8 +152,8 @@ def test_the_users_voice_holds_the_response_and_words_cancel_it() -> None:
     assert s.speech_started("v", 10.0) == [HoldResponse("r_1")]
     assert s.state is State.HELD
     assert s.wake_at == 12.0
-    assert s.words_heard("v", words=False) == []
-    assert s.words_heard("v", words=True) == [CancelResponse("r_1")]
+    assert s.words_heard("v", "stop", words=False) == []
+    assert s.words_heard("v", "stop", words=True) == [CancelResponse("r_1")]
     assert s.state is State.USER_SPEAKING
     assert s.wake_at is None
 
@@ -189,7 +204,7 @@ def test_without_words_the_response_goes_on_after_a_time_and_only_words_stop_it_
     assert s.state is State.SPEAKING
     s.speech_paused("v")
     assert s.speech_resumed("v", 13.0) == []
-    assert s.words_heard("v", words=True) == [CancelResponse("r_1")]
+    assert s.words_heard("v", "stop", words=True) == [CancelResponse("r_1")]
 
 
 def test_speech_that_is_lost_lets_the_response_go_on() -> None:
@@ -208,7 +223,7 @@ def test_the_successor_of_a_cancelled_response_waits_until_its_history_is_settle
 def test_words_of_an_old_utterance_interrupt_nothing() -> None:
     s = speaking()
     s.speech_started("v", 10.0)
-    assert s.words_heard("u", words=True) == []
+    assert s.words_heard("u", "stop", words=True) == []
     assert s.state is State.HELD
 
 
@@ -219,13 +234,13 @@ def test_a_response_that_begins_while_the_user_speaks_on_waits_for_their_words()
     s.speech_started("v", 1.0)
     commands = s.transcript_completed("u", "one", "", 1.1)
     assert commands == [StartResponse("r_1", TurnInput("one")), HoldResponse("r_1")]
-    assert s.words_heard("v", words=True) == [CancelResponse("r_1")]
+    assert s.words_heard("v", "stop", words=True) == [CancelResponse("r_1")]
 
 
 def test_speech_does_not_interrupt_where_the_client_forbids_it_and_is_answered_afterwards() -> None:
     s = speaking(interrupt_response=False)
     assert s.speech_started("v", 10.0) == []
-    assert s.words_heard("v", words=True) == []
+    assert s.words_heard("v", "stop", words=True) == []
     assert s.state is State.SPEAKING
     assert s.transcript_completed("v", "two", "", 11.0) == []
     assert s.response_ended("r_1", 12.0) == [StartResponse("r_2", TurnInput("two"))]
@@ -413,7 +428,7 @@ def test_nothing_is_begun_at_a_pause_while_an_output_is_missing() -> None:
 def test_calls_of_a_response_that_was_cut_off_are_void() -> None:
     s = calling("a")
     s.speech_started("v", 1.0)
-    assert s.words_heard("v", words=True) == [CancelResponse("r_1")]
+    assert s.words_heard("v", "stop", words=True) == [CancelResponse("r_1")]
     assert s.response_ended("r_1", 1.1, frozenset()) == []
     assert s.function_output("a", 2.0) == (Route.VOID, [])
 
@@ -421,7 +436,7 @@ def test_calls_of_a_response_that_was_cut_off_are_void() -> None:
 def test_calls_that_the_history_kept_of_it_are_not() -> None:
     s = calling("a")
     s.speech_started("v", 1.0)
-    s.words_heard("v", words=True)
+    s.words_heard("v", "stop", words=True)
     s.transcript_completed("v", "stop", "en", 1.05)
     answered = s.response_ended("r_1", 1.1, frozenset("a"))
     assert answered == [AnswerCalls(("a",)), StartResponse("r_2", TurnInput("stop", "en"))]
@@ -509,7 +524,7 @@ class World:
         elif event == "stop":
             s.speech_stopped(utterance)
         elif event.startswith("interim"):
-            self.obey(s.words_heard(utterance, words=event == "interim"))
+            self.obey(s.words_heard(utterance, "well", words=event == "interim"))
         elif event.startswith("final"):
             text = {"final same": "Words.", "final other": "other", "final mm-hm": "mm-hm"}.get(event, "")
             words = event in ("final same", "final other")
