@@ -104,6 +104,7 @@ bench: install ## measure: voice to voice, overhead, memory; results in benchmar
 	$(BIN)/python -m benchmarks.turn_latency
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.llm_memory
 	$(BIN)/python -m benchmarks.llm_gateway
 	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.images

@@ -20,7 +20,7 @@ import grpc
 import httpx2
 import psutil
 from parley.common.v1 import chat_pb2
-from parley.llm.v1 import llm_service_pb2, llm_service_pb2_grpc
+from parley.llm.v1 import conversation_service_pb2, conversation_service_pb2_grpc, llm_service_pb2, llm_service_pb2_grpc
 
 from services.common import model_cache
 from services.common.model_thread import Stop
@@ -68,8 +68,6 @@ class Answer:
 
 class Peer(ABC):
     """A server, or a model in this process."""
-
-    pid: int | None = None
 
     @abstractmethod
     async def answer(self, messages: Sequence[Turn], tokens: int, running: Answer | None = None) -> Answer:
@@ -120,8 +118,7 @@ class Plain(Peer):
 class LlamaCpp(Peer):
     """llama.cpp's server, over HTTP; as many slots as sessions."""
 
-    def __init__(self, url: str, pid: int) -> None:
-        self.pid = pid
+    def __init__(self, url: str) -> None:
         # A connection for each request: the server closes idle ones without a word.
         limits = httpx2.Limits(max_keepalive_connections=0)
         self._client = httpx2.AsyncClient(base_url=url, timeout=300, limits=limits)
@@ -157,6 +154,7 @@ class Parley(Peer):
     def __init__(self, channel: grpc.aio.Channel, pid: int) -> None:
         self.pid = pid
         self._stub = llm_service_pb2_grpc.LanguageModelServiceStub(channel)
+        self._conversations = conversation_service_pb2_grpc.ConversationServiceStub(channel)
 
     async def answer(self, messages: Sequence[Turn], tokens: int, running: Answer | None = None) -> Answer:
         sampling = chat_pb2.SamplingOptions(max_output_tokens=tokens, min_output_tokens=tokens)
@@ -168,6 +166,22 @@ class Parley(Peer):
             elif response.HasField("completed"):
                 result.tokens = response.completed.usage.output_tokens
         return result
+
+    async def open(self, conversation_id: str, instructions: str, turns: int) -> None:
+        """Begin a conversation that the server keeps, with that many turns in its window."""
+        config = conversation_service_pb2.ConversationConfig(instructions=instructions, chat_size=turns)
+        await self._conversations.CreateConversation(
+            conversation_service_pb2.CreateConversationRequest(conversation_id=conversation_id, config=config)
+        )
+
+    async def turn(self, conversation_id: str, text: str, tokens: int) -> None:
+        """A turn of such a conversation."""
+        sampling = chat_pb2.SamplingOptions(max_output_tokens=tokens, min_output_tokens=tokens)
+        request = llm_service_pb2.GenerateRequest(
+            conversation_id=conversation_id, messages=_messages([("user", text)]), sampling=sampling
+        )
+        async for _ in self._stub.Generate(request):
+            pass
 
     async def prefill(self, messages: Sequence[Turn]) -> None:
         await self._stub.Prefill(llm_service_pb2.PrefillRequest(messages=_messages(messages)))
@@ -202,7 +216,7 @@ async def llama_cpp(slots: int) -> AsyncIterator[Peer]:
         stderr=asyncio.subprocess.DEVNULL,
         cwd=ROOT,
     )
-    peer = LlamaCpp(f"http://127.0.0.1:{port}", process.pid)
+    peer = LlamaCpp(f"http://127.0.0.1:{port}")
     try:
         async with asyncio.timeout(_READY_S):
             while True:
@@ -224,11 +238,11 @@ _CACHE_BYTES = 800_000_000
 
 
 @contextlib.asynccontextmanager
-async def parley(*flags: str) -> AsyncIterator[Peer]:
+async def parley(*flags: str, cache_bytes: int = _CACHE_BYTES) -> AsyncIterator[Parley]:
     """Parley's service, with 8-bit weights as `parley up` starts it, on as many threads as the others."""
     model = ("--llm_backend", "transformers", "--model_name", EMBEDDED, "--llm_quantization", "int8")
     threads = ("--llm_threads", str(THREADS))
-    cache = ("--llm_cache_bytes", str(_CACHE_BYTES))
+    cache = ("--llm_cache_bytes", str(cache_bytes))
     async with (
         running("llm", *model, *threads, *cache, *flags) as server,
         grpc.aio.insecure_channel(server.address) as channel,
@@ -236,9 +250,9 @@ async def parley(*flags: str) -> AsyncIterator[Peer]:
         yield Parley(channel, server.pid)
 
 
-def resident_mb(peer: Peer) -> int | None:
-    """Memory of the peer's process; None for one in this process."""
-    return None if peer.pid is None else round(psutil.Process(peer.pid).memory_info().rss / 1e6)
+def resident_mb(peer: Parley) -> int:
+    """Memory of the service's process."""
+    return round(psutil.Process(peer.pid).memory_info().rss / 1e6)
 
 
 def _folder() -> Path:

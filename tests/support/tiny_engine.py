@@ -62,16 +62,16 @@ def _generated(prompt: tuple[int, ...], count: int) -> tuple[int, ...]:
     return tuple(int(token) for token in answer[0, len(prompt) :])
 
 
-def lean() -> PackedModel:
+def lean(device: str = "cpu") -> PackedModel:
     """The tiny model with the forward pass for Llama's kind."""
-    model = tiny_model()
-    return LlamaForward(model, pool_shape(model.config, torch.float32), "cpu")
+    model = tiny_model().to(device)
+    return LlamaForward(model, pool_shape(model.config, torch.float32), device)
 
 
-def as_it_is() -> PackedModel:
+def as_it_is(device: str = "cpu") -> PackedModel:
     """The tiny model with the library's forward pass."""
-    model = tiny_model()
-    return PackedTransformer(model, pool_shape(model.config, torch.float32), "cpu")
+    model = tiny_model().to(device)
+    return PackedTransformer(model, pool_shape(model.config, torch.float32), device)
 
 
 def prompt(length: int, seed: int) -> list[int]:

@@ -1,5 +1,6 @@
 """The batching engine with its thread, on a tiny model: the same tokens whoever else is there, and nobody harmed."""
 
+import functools
 import gc
 from collections.abc import Callable
 
@@ -24,7 +25,16 @@ from tests.support.tiny_engine import (
 )
 
 PROMPTS = [prompt(length, seed) for seed, length in enumerate((5, 40, 130, 17, 64, 200))]
-MODELS = pytest.mark.parametrize("make", [lean, as_it_is])
+ON_A_GPU = (pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"))
+MODELS = pytest.mark.parametrize(
+    "make",
+    [
+        lean,
+        as_it_is,
+        pytest.param(functools.partial(lean, "cuda"), id="lean on a GPU", marks=ON_A_GPU),
+        pytest.param(functools.partial(as_it_is, "cuda"), id="as_it_is on a GPU", marks=ON_A_GPU),
+    ],
+)
 
 
 @MODELS
