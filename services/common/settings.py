@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from services.common.errors import first_line
 from services.common.flag_names import CLIENT_NAMES, FLAG_NAMES, FLAG_PREFIXES
 from services.common.keepalive import Keepalive
 from services.common.security_settings import SecuritySettings
@@ -258,8 +259,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"--config: cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"--config: {path} is not text in UTF-8") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--config: {path} is not YAML: {str(error).splitlines()[0]}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date of month 13 is a ValueError
+        raise SettingsError(f"--config: {path} is not YAML: {first_line(error)}") from None
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

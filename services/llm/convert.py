@@ -56,6 +56,8 @@ _FINISH_REASONS = {
     FinishReason.TOOL_CALLS: chat_pb2.FINISH_REASON_TOOL_CALLS,
     FinishReason.CONTENT_FILTER: chat_pb2.FINISH_REASON_CONTENT_FILTER,
 }
+_EXACT = 2.0**53
+"""Up to here a float tells whole numbers apart."""
 _POLICIES = {
     llm_service_pb2.COMMIT_POLICY_UNSPECIFIED: False,
     llm_service_pb2.COMMIT_POLICY_ON_COMPLETION: False,
@@ -247,13 +249,19 @@ def _tool_choice(choice: chat_pb2.ToolChoice) -> ToolChoice:
 
 def _options(options: struct_pb2.Struct) -> dict[str, Any]:
     """Options by name; a Struct knows floats alone, so that whole ones count as integers."""
-    return {name: _plain(value) for name, value in json_format.MessageToDict(options).items()}
+    try:
+        given = json_format.MessageToDict(options)
+    except ValueError:
+        raise InvalidArgumentError("holds a number that JSON does not have", field="backend_options") from None
+    return {name: _plain(value) for name, value in given.items()}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
 
 
 def _completed(event: Completed) -> llm_service_pb2.GenerationCompleted:

@@ -48,7 +48,7 @@ class ChatReader(AnswerReader):
         self._reason: str | None = None
         self._usage: Usage | None = None
 
-    def feed(self, event: Mapping[str, Any]) -> list[BackendEvent]:
+    def _feed(self, event: Mapping[str, Any]) -> list[BackendEvent]:
         if event.get("error"):
             raise failures.of_event(event)
         events: list[BackendEvent] = []
@@ -64,7 +64,7 @@ class ChatReader(AnswerReader):
                 events += self.end()
         return events
 
-    def whole(self, answer: Mapping[str, Any]) -> list[BackendEvent]:
+    def _whole(self, answer: Mapping[str, Any]) -> list[BackendEvent]:
         if answer.get("error"):
             raise failures.of_event(answer)
         choices = answer.get("choices")

@@ -1,11 +1,12 @@
 """The base of what reads an API's answers. Pure: JSON in, domain events out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from services.llm.backends.api import failures
 from services.llm.backends.api.tool_ids import ToolIds
-from services.llm.domain import BackendEvent, Usage
+from services.llm.domain import BackendEvent, InvalidToolCall, ReasoningDelta, TextDelta, ToolCallEvent, Usage
 
 
 class AnswerReader(ABC):
@@ -20,21 +21,29 @@ class AnswerReader(ABC):
         self.pieces = 0
         """Pieces of tool calls so far: tokens, though nothing can be told of them yet."""
 
-    @abstractmethod
     def feed(self, event: Mapping[str, Any]) -> list[BackendEvent]:
         """What one event of the stream gives.
 
         Raises:
-            ProviderFailure: it says that the answer has failed.
+            ProviderFailure: it says that the answer has failed, or is not what the API's are.
         """
+        return _checked(self._feed, event)
 
-    @abstractmethod
     def whole(self, answer: Mapping[str, Any]) -> list[BackendEvent]:
         """What an answer in one piece gives.
 
         Raises:
             ProviderFailure: it is none, or has failed.
         """
+        return _checked(self._whole, answer)
+
+    @abstractmethod
+    def _feed(self, event: Mapping[str, Any]) -> list[BackendEvent]:
+        """`feed`, which may take every field for what the API says it is."""
+
+    @abstractmethod
+    def _whole(self, answer: Mapping[str, Any]) -> list[BackendEvent]:
+        """`whole`, likewise."""
 
     @abstractmethod
     def end(self) -> list[BackendEvent]:
@@ -43,6 +52,26 @@ class AnswerReader(ABC):
         Raises:
             ProviderFailure: the answer is not whole.
         """
+
+
+def _checked(read: Callable[[Mapping[str, Any]], list[BackendEvent]], value: Mapping[str, Any]) -> list[BackendEvent]:
+    """What a reader makes of JSON in which any field may be of any kind."""
+    try:
+        events = read(value)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise failures.unreadable(f"{type(error).__name__}: {error}") from None
+    for event in events:
+        if not all(isinstance(text, str) for text in _texts(event)):
+            raise failures.unreadable("a text that is none")
+    return events
+
+
+def _texts(event: BackendEvent) -> tuple[object, ...]:
+    if isinstance(event, TextDelta | ReasoningDelta):
+        return (event.text,)
+    if isinstance(event, ToolCallEvent):
+        return (event.call.id, event.call.name)
+    return (event.id, event.name) if isinstance(event, InvalidToolCall) else ()
 
 
 def read_usage(usage: object, names: tuple[str, str]) -> Usage | None:

@@ -64,10 +64,10 @@ class ResponsesReader(AnswerReader):
         self._any_call = False
         self._refused = False
 
-    def feed(self, event: Mapping[str, Any]) -> list[BackendEvent]:
+    def _feed(self, event: Mapping[str, Any]) -> list[BackendEvent]:
         kind = event.get("type") or ""
         if kind in ("response.completed", "response.incomplete", "response.failed", "response.done"):
-            return self.whole(event.get("response") or {})
+            return self._whole(event.get("response") or {})
         if kind == "error" or event.get("error"):
             raise failures.of_event(event)
         events: list[BackendEvent] = []
@@ -81,7 +81,7 @@ class ResponsesReader(AnswerReader):
             self._item(item, ending, {**event, "item_id": item.get("id")}, events)
         return events
 
-    def whole(self, answer: Mapping[str, Any]) -> list[BackendEvent]:
+    def _whole(self, answer: Mapping[str, Any]) -> list[BackendEvent]:
         """Also the last event of a stream, which repeats the answer: what has not come before is taken from there."""
         status, error = answer.get("status"), answer.get("error")
         if error or status == "failed":

@@ -1,0 +1,48 @@
+"""Looks for input that breaks a rule, for a while: `python -m tests.fuzz SECONDS` (`make fuzz SECONDS=300`).
+
+Two at a time: atheris (libFuzzer) finds its way through all that is pure by what each input reaches, and `rpc.py` calls
+every method of the four programs with messages of the contract that hypothesis makes and breaks. An input that breaks a
+rule is left in build/fuzz; once the rule holds it goes into the corpus, named after its target.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.fuzz import rpc
+
+ROOT = Path(__file__).resolve().parents[2]
+CORPUS = Path(__file__).parent / "corpus"
+FOUND = ROOT / "build" / "fuzz"
+_SLOWEST_S = 10
+"""Seconds for one input, of 8 KiB at most: what takes longer does not grow with its length alone."""
+_LONGEST_BYTES = 8192
+
+
+def main(seconds: int) -> int:
+    """Fuzz; 1 where something was found."""
+    grown = FOUND / "grown"
+    grown.mkdir(parents=True, exist_ok=True)
+    flags = (
+        f"-max_total_time={seconds}",
+        f"-timeout={_SLOWEST_S}",
+        f"-max_len={_LONGEST_BYTES}",
+        "-rss_limit_mb=4096",
+        "-print_final_stats=1",
+        "-verbosity=0",
+        f"-artifact_prefix={FOUND}/",
+    )
+    command = [sys.executable, "-m", "tests.fuzz.guided", *flags, str(grown), str(CORPUS)]
+    until = time.monotonic() + seconds
+    with subprocess.Popen(command, cwd=ROOT) as guided:
+        called = rpc.fuzz(until)
+        guided.wait(seconds + 60)
+    print(f"fuzz: {called} calls of {len(rpc.METHODS)} methods broke no rule")
+    if guided.returncode:
+        print(f"fuzz: an input broke a rule: {FOUND.relative_to(ROOT)}", file=sys.stderr)
+    return int(guided.returncode != 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(int(sys.argv[1])))
