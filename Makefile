@@ -63,6 +63,12 @@ test-clients: install ## clients of six languages, SDKs and a browser talk to th
 	$(PIP) install --no-deps --no-build-isolation --require-hashes -r requirements/clients.txt
 	$(BIN)/pytest tests/clients_e2e
 
+SECONDS ?= 60
+.PHONY: fuzz
+fuzz: install ## look for input that breaks a rule: make fuzz SECONDS=300
+	$(PIP) install --no-deps --require-hashes -r requirements/fuzz.txt
+	$(BIN)/python -m tests.fuzz $(SECONDS)
+
 check: install ## lint, types, contract, generated stubs
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)

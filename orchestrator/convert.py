@@ -10,7 +10,7 @@ from parley.common.v1 import error_reason_pb2
 from orchestrator import domain
 from orchestrator.single import SingleTurn
 from services.common.errors import InvalidArgumentError
-from services.common.wire import audio_format, audio_format_message, duration
+from services.common.wire import audio_format, audio_format_message, check_id, duration
 
 _STATUSES = {
     domain.ResponseStatus.COMPLETED: pb.RESPONSE_STATUS_COMPLETED,
@@ -61,6 +61,7 @@ def respond_request(request: pb.RespondRequest) -> SingleTurn:
         InvalidArgumentError: naming the field at fault.
     """
     config = merge_config(domain.SessionConfig(), request.session)
+    check_id(request.session.conversation_id, "session.conversation_id")
     if request.history and request.session.conversation_id:
         raise InvalidArgumentError("not together with session.conversation_id", field="history")
     kind = request.WhichOneof("input")

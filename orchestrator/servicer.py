@@ -19,7 +19,7 @@ from services.common import logs, tracing
 from services.common.access.access import count_audio, owner
 from services.common.errors import InvalidArgumentError, ParleyError
 from services.common.status import to_status
-from services.common.wire import seconds
+from services.common.wire import check_id, seconds
 
 FIRST_EVENT_S = 10.0
 """A client that opens a session and says nothing holds its place no longer."""
@@ -148,4 +148,5 @@ def _opening(first: pb.ConverseRequest) -> tuple[SessionConfig, str]:
     if first.WhichOneof("event") != "session_update":
         raise InvalidArgumentError("must be the first event", field="session_update")
     opening = first.session_update.session
+    check_id(opening.conversation_id, "session.conversation_id")
     return merge_config(SessionConfig(), opening), opening.conversation_id

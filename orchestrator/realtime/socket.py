@@ -32,6 +32,7 @@ from services.common.errors import (
 from services.common.interceptor import Call, Gate
 from services.common.metrics import ServerMetrics
 from services.common.status import INTERNAL_MESSAGE, code_of
+from services.common.wire import check_id
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ class RealtimeEndpoint:
         wanted = Session(model=query.get("model") or None)
         config = await with_names_of_this_server(session_config(wanted), self._sessions.services)
         conversation_id = query.get("conversation_id", "")
+        check_id(conversation_id, "conversation_id")
         with _dropper(socket) as drop:
             async with self._sessions.open(config, conversation_id, drop, continue_calls=False) as (session, guard):
                 await self._converse(socket, session, guard, wanted)

@@ -1,5 +1,7 @@
 """Conversions between common contract messages and plain data; used by every transport layer."""
 
+import re
+
 from google.protobuf.duration_pb2 import Duration
 from parley.common.v1 import audio_pb2
 
@@ -12,7 +14,18 @@ _ENCODINGS = {
     audio_pb2.AUDIO_ENCODING_MULAW: Encoding.MULAW,
     audio_pb2.AUDIO_ENCODING_ALAW: Encoding.ALAW,
 }
+_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _ENCODING_VALUES = {encoding: value for value, encoding in _ENCODINGS.items()}
+
+
+def check_id(ident: str, field: str) -> None:
+    """Check an id that a client gives, which goes on in headers: there a character that is not plain ends the call.
+
+    Raises:
+        InvalidArgumentError: naming the field.
+    """
+    if ident and not _ID.fullmatch(ident):
+        raise InvalidArgumentError("must be 1 to 128 letters, digits, dots, dashes, colons or _", field=field)
 
 
 def audio_format(message: audio_pb2.AudioFormat, field: str) -> AudioFormat:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from services.common import wire
 from services.common.errors import InvalidArgumentError, TextTooLongError
 from services.llm.backends.base import Capabilities
 from services.llm.domain import ImagePart, Message, Role, Sampling, TextPart, Tool, ToolChoice, ToolMode, TurnRequest
@@ -17,7 +18,6 @@ MAX_STOP_CHARS = 256
 MAX_CHAT_SIZE = 10_000
 MAX_ITEM_ID_CHARS = 512
 MAX_JSON_DEPTH = 64
-_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _TOOL_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
@@ -185,10 +185,7 @@ def check_id(conversation_id: str) -> None:
     Raises:
         InvalidArgumentError: naming the field.
     """
-    if conversation_id and not _ID.fullmatch(conversation_id):
-        raise InvalidArgumentError(
-            "must be 1 to 128 letters, digits, dots, dashes, colons or _", field="conversation_id"
-        )
+    wire.check_id(conversation_id, "conversation_id")
 
 
 def check_item_ids(item_ids: Sequence[str]) -> None:

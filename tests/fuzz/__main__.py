@@ -5,6 +5,7 @@ every method of the four programs with messages of the contract that hypothesis 
 rule is left in build/fuzz; once the rule holds it goes into the corpus, named after its target.
 """
 
+import re
 import subprocess
 import sys
 import time
@@ -30,18 +31,20 @@ def main(seconds: int) -> int:
         f"-max_len={_LONGEST_BYTES}",
         "-rss_limit_mb=4096",
         "-print_final_stats=1",
-        "-verbosity=0",
         f"-artifact_prefix={FOUND}/",
     )
     command = [sys.executable, "-m", "tests.fuzz.guided", *flags, str(grown), str(CORPUS)]
-    until = time.monotonic() + seconds
-    with subprocess.Popen(command, cwd=ROOT) as guided:
-        called = rpc.fuzz(until)
-        guided.wait(seconds + 60)
-    print(f"fuzz: {called} calls of {len(rpc.METHODS)} methods broke no rule")
+    told = FOUND / "guided.log"
+    with told.open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as guided:
+        called = rpc.fuzz(time.monotonic() + seconds)
+    lines = told.read_text("utf-8", "replace")
     if guided.returncode:
-        print(f"fuzz: an input broke a rule: {FOUND.relative_to(ROOT)}", file=sys.stderr)
-    return int(guided.returncode != 0)
+        print(lines[lines.find(" === ") :], file=sys.stderr)
+        print(f"fuzz: an input broke a rule; it is in {FOUND.relative_to(ROOT)}", file=sys.stderr)
+        return 1
+    tried = re.findall(r"number_of_executed_units: (\d+)", lines)[-1]
+    print(f"fuzz: {tried} inputs and {called} calls of {len(rpc.METHODS)} methods in {seconds} s broke no rule")
+    return 0
 
 
 if __name__ == "__main__":

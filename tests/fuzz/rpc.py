@@ -6,15 +6,16 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import hypothesis
-from google.protobuf import message_factory
+from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from hypothesis import strategies as st
@@ -42,8 +43,14 @@ METHODS: Mapping[str, tuple[str, MethodDescriptor]] = {
 """By its path: the program that serves it, and what it takes."""
 CALLS = Path(__file__).parent / "calls"
 _LAST_FAILURE = Path(__file__).resolve().parents[2] / "build" / "fuzz" / "call.json"
-_FLAGS: dict[str, tuple[str, ...]] = {
-    "llm": ("--fake_token_ms=0", "--fake_first_token_ms=0", "--fake_answer=Yes.", "--llm_max_input_chars=20000"),
+FLAGS: dict[str, tuple[str, ...]] = {
+    "llm": (
+        "--fake_token_ms=0",
+        "--fake_first_token_ms=0",
+        "--fake_answer=Yes.",
+        "--llm_max_input_chars=20000",
+        "--fake_calls_tools=true",
+    ),
     "tts": ("--fake_tts_ms_per_character=0",),
 }
 _HANG_S = 30.0
@@ -111,7 +118,10 @@ def _fill(draw: st.DrawFn, message: Any, field: FieldDescriptor, depth: int) -> 
     if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
         assert field.message_type is not None
         if depth and field.message_type.GetOptions().map_entry:
-            key, value = draw(_TEXTS), draw(messages(field.message_type.fields_by_name["value"].message_type, depth - 1))
+            key, value = (
+                draw(_TEXTS),
+                draw(messages(field.message_type.fields_by_name["value"].message_type, depth - 1)),
+            )
             getattr(message, field.name)[key].CopyFrom(value)
         elif depth:
             inner = draw(messages(field.message_type, depth - 1))
@@ -128,24 +138,86 @@ def _fill(draw: st.DrawFn, message: Any, field: FieldDescriptor, depth: int) -> 
         setattr(message, field.name, value)
 
 
-_FORMAT = {"encoding": 1, "sample_rate_hertz": 16_000}
-_OPENINGS = {
-    "StreamingTranscribe": stt_service_pb2.StreamingTranscribeRequest(config={"config": {"audio_format": _FORMAT}}),
-    "Converse": agent_service_pb2.ConverseRequest(session_update={"session": {"input_audio_format": _FORMAT}}),
+_AUDIO_FORMAT = {"encoding": "AUDIO_ENCODING_PCM_S16LE", "sampleRateHertz": 16_000}
+_SAID = {"role": "ROLE_USER", "content": [{"text": "hi"}]}
+_TOOL = {"name": "get_time", "parametersJsonSchema": '{"type": "object"}'}
+_SESSION = {"inputAudioFormat": _AUDIO_FORMAT, "tools": [_TOOL], "turnDetection": {"mode": "MODE_MANUAL"}}
+_AUDIO = base64.b64encode(bytes(range(256)) * 25).decode()
+_USUAL: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "CreateConversation": ({"conversationId": "c1", "config": {"chatSize": 3, "tools": {"tools": [_TOOL]}}},),
+    "GetConversation": ({"conversationId": "c1"},),
+    "AppendMessages": ({"conversationId": "c1", "messages": [_SAID]},),
+    "DeleteMessages": ({"conversationId": "c1", "itemIds": ["hi"]},),
+    "CommitResponse": ({"conversationId": "c1", "responseId": "hi"},),
+    "DiscardResponse": ({"conversationId": "c1", "responseId": "hi"},),
+    "DeleteConversation": ({"conversationId": "c1"},),
+    "Generate": (
+        {"messages": [_SAID], "enableSpeechSegments": True, "tools": {"tools": [_TOOL]}},
+        {"conversationId": "c1", "messages": [_SAID], "commitPolicy": "COMMIT_POLICY_HELD"},
+    ),
+    "Prefill": ({"messages": [_SAID]}, {"conversationId": "c1", "messages": [_SAID]}),
+    "Transcribe": ({"config": {"audioFormat": _AUDIO_FORMAT}, "audio": _AUDIO},),
+    "StreamingTranscribe": (
+        {"config": {"config": {"audioFormat": _AUDIO_FORMAT}}},
+        {"audio": _AUDIO},
+        {"forceEndOfUtterance": {}},
+    ),
+    "Synthesize": ({"text": "Hi there.", "audioFormat": _AUDIO_FORMAT},),
+    "Converse": (
+        {"sessionUpdate": {"session": _SESSION}},
+        {"inputAudioBufferAppend": {"audio": _AUDIO}},
+        {"inputAudioBufferCommit": {}},
+        {"conversationItemCreate": {"item": {**_SAID, "itemId": "hi"}}},
+        {"conversationItemCreate": {"item": {"role": "ROLE_TOOL", "toolCallId": "hi", "content": [{"text": "1"}]}}},
+        {"responseCreate": {}},
+        {"conversationItemTruncate": {"itemId": "hi", "audioEnd": "0.1s"}},
+        {"conversationItemDelete": {"itemId": "hi"}},
+        {"responseCancel": {}},
+    ),
+    "Respond": ({"text": "hi", "session": _SESSION}, {"audio": _AUDIO, "session": _SESSION, "history": [_SAID]}),
 }
-"""What a stream begins with, so that what follows is read at all."""
+"""Messages that are in order, as JSON; the first of a stream's begins it."""
+
+
+@st.composite
+def changed(draw: st.DrawFn, method: MethodDescriptor, usual: Mapping[str, Any]) -> Any:
+    """A message that is in order but for a few fields."""
+    message: Any = json_format.ParseDict(usual, message_factory.GetMessageClass(method.input_type)())
+    for _ in range(draw(st.sampled_from((0, 1, 1, 2, 3)))):
+        place = message
+        while inner := [value for _, values in place.ListFields() for value in _parts(values)]:
+            if not draw(st.booleans()):
+                break
+            place = draw(st.sampled_from(inner))
+        if place.DESCRIPTOR.fields:
+            _fill(draw, place, draw(st.sampled_from(list(place.DESCRIPTOR.fields))), 3)
+    return message
+
+
+def _parts(value: Any) -> list[Any]:
+    """The messages in the value of a field."""
+    values = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+    return [part for part in values if isinstance(part, Message)]
 
 
 @st.composite
 def calls(draw: st.DrawFn) -> Call:
-    """A call of any method: messages of its kind in any order, some of them with broken bytes."""
+    """A call of any method: messages of its kind in any order, most of them nearly right, some with broken bytes."""
     path = draw(st.sampled_from(sorted(METHODS)))
     method = METHODS[path][1]
-    count = draw(st.integers(0, 8)) if method.client_streaming else 1
-    drawn = [draw(messages(method.input_type)).SerializeToString() for _ in range(count)]
-    if method.client_streaming and draw(st.integers(0, 3)):
-        drawn.insert(0, _OPENINGS[method.name].SerializeToString())
-    if drawn and not draw(st.integers(0, 4)):
+    usual = _USUAL.get(method.name, ({},))
+
+    def one() -> bytes:
+        kind = changed(method, draw(st.sampled_from(usual))) if draw(st.integers(0, 4)) else messages(method.input_type)
+        return bytes(draw(kind).SerializeToString())
+
+    if not method.client_streaming:
+        drawn = [one()]
+    else:
+        drawn = [one() for _ in range(draw(st.integers(0, 8)))]
+        if draw(st.integers(0, 4)):
+            drawn.insert(0, draw(changed(method, usual[0])).SerializeToString())
+    if drawn and not draw(st.integers(0, 5)):
         at = draw(st.integers(0, len(drawn) - 1))
         cut = draw(st.integers(0, len(drawn[at])))
         drawn[at] = drawn[at][:cut] + draw(st.binary(max_size=6)) + drawn[at][cut + draw(st.integers(0, 3)) :]
@@ -177,12 +249,20 @@ class Player:
         for name, server in self._servers.items():
             if server.process.returncode is not None:
                 problem = f"{name} has ended"
-            failed = [entry for entry in server.logs if str(entry.get("level", "ERROR")) in ("ERROR", "CRITICAL")]
-            server.logs.clear()
-            problem = f"{name} logs {failed[0]}" if failed else problem
         if problem:
             call.write(_LAST_FAILURE)
             raise AssertionError(f"{call.method}: {problem}")
+
+    def check_logs(self) -> None:
+        """Check that no program has logged an error.
+
+        Raises:
+            AssertionError: one has; which call it was, nobody can tell.
+        """
+        for name, server in self._servers.items():
+            failed = [entry for entry in server.logs if str(entry.get("level", "ERROR")) in ("ERROR", "CRITICAL")]
+            server.logs.clear()
+            assert not failed, f"{name} logs {failed[0]}"
 
     def _answer(self, call: Call) -> Any:
         """How the call has failed; None where it has not."""
@@ -216,12 +296,17 @@ def _problem(error: Any) -> str:
 
 
 def check(player: Player, examples: int, seed: int | None = None) -> None:
-    """Play so many drawn calls; with a seed others than with another."""
+    """Play so many drawn calls; with a seed others than with another.
+
+    Raises:
+        AssertionError: a rule is broken.
+    """
     checks = hypothesis.settings(
         max_examples=examples, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)
     )
     holds = checks(hypothesis.given(calls())(player.play))
     (hypothesis.seed(seed)(holds) if seed is not None else holds)()
+    player.check_logs()
 
 
 def fuzz(until: float) -> int:
@@ -241,7 +326,7 @@ def fuzz(until: float) -> int:
             player.close()
 
     async def run() -> int:
-        async with fake_stack(**_FLAGS) as servers:
+        async with fake_stack(**FLAGS) as servers:
             return await asyncio.to_thread(call, servers)
 
     return asyncio.run(run())
