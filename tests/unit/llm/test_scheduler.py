@@ -132,7 +132,7 @@ def test_alone_a_prompt_takes_larger_slices() -> None:
     assert pace.budget(0) > pace.budget(4) > 0
 
 
-def test_a_short_prompt_joins_as_if_nobody_else_were_at_work_and_a_long_one_in_slices() -> None:
+def test_a_short_prompt_joins_as_if_nobody_else_were_at_work_and_others_in_slices() -> None:
     pace = Pace()
     for _ in range(20):
         pace.saw(1, 0, 0.02)
@@ -141,17 +141,17 @@ def test_a_short_prompt_joins_as_if_nobody_else_were_at_work_and_a_long_one_in_s
         pace.saw(1, 0, 0.02)
     clock = Clock()
     counts = {}
-    for length in (60, 1000):
+    for length, limit in ((60, 10), (60, 0), (1000, 10)):
         schedule = Scheduler(PrefixStore(4096), pace, max_batch=8, max_tokens=4096, clock=clock)
-        speaking, newcomer = arrival(5), arrival(length, first=2)
+        speaking, newcomer = arrival(5), arrival(length, limit=limit, first=2)
         schedule.add(speaking)
         schedule.admit()
         compute(schedule.plan())
         schedule.add(newcomer)
         schedule.admit()
-        counts[length] = {id(sequence): count for sequence, count in schedule.plan()}[id(newcomer)]
-    assert counts[60] == 60
-    assert counts[1000] == pace.budget(1) < 25
+        counts[length, limit] = {id(sequence): count for sequence, count in schedule.plan()}[id(newcomer)]
+    assert counts == {(60, 10): 60, (60, 0): pace.budget(1), (1000, 10): pace.budget(1)}
+    assert pace.budget(1) < 25
     assert newcomer.span is not None
     newcomer.span.tokens += newcomer.tokens[:900]
     assert dict(schedule.plan())[newcomer] == pace.budget(1), "its last tokens, too"

@@ -21,8 +21,9 @@ class Meeting:
     """Lets all threads meet for what is worth it, in a step of few tokens on a processor.
 
     Threads that sleep until they are called (`OMP_WAIT_POLICY`) take about 60 µs to come together, more than most
-    operations last, and many times that where others want the processor, as the speech services do. torch would call them for whatever has 32,768 elements: six hundred times in a step over the tokens
-    of a question. So such a step runs on one thread, but for what stands in a `with` of `linear` or `attention`.
+    operations last, and many times that where others want the processor, as the speech services do. torch would call
+    them for whatever has 32,768 elements: six hundred times in a step over the tokens of a question. So such a step
+    runs on one thread, but for what stands in a `with` of `linear` or `attention`.
     """
 
     def __init__(self, device: str) -> None:

@@ -74,7 +74,7 @@ class Scheduler:
                 break
             copies += lease.copies
             sequence.span = lease.span
-            sequence.short = sequence.pending <= SHORT_PROMPT
+            sequence.short = sequence.pending <= SHORT_PROMPT and not sequence.only_prefill
             self.waiting.remove(sequence)
             self.active.append(sequence)
             if not sequence.entered:

@@ -62,7 +62,8 @@ class Sequence:
         ends: tokens that end the answer.
         sampler: how a token is chosen; the engine hands it on.
         session: whose it is; sequences of one session let those of others go first.
-        short: whether its prompt had so little to compute when it got its place that it need not be sliced.
+        short: whether somebody waits for its first token, and its prompt had so little to compute when it got its place
+            that it need not be sliced.
         cancelled: set by any thread; the engine lets go of the sequence before its next step.
     """
 
