@@ -27,7 +27,7 @@ class SecureChannel(ChannelWrapper):
         self._credentials = security.credentials() if security.tls else None
         self._authorization = security.authorization()
         self._used: grpc.ChannelCredentials | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], grpc.aio.Channel] = {}
         self._channel = self._open()
 
     @property
@@ -35,17 +35,19 @@ class SecureChannel(ChannelWrapper):
         """One with the certificates that are in the files now."""
         if self._credentials is not None and self._credentials() is not self._used:
             closing = asyncio.create_task(self._channel.close(_OLD_CALLS_S))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            self._closing[closing] = self._channel
+            closing.add_done_callback(self._closing.pop)
             self._channel = self._open()
         return self._channel
 
     async def close(self, grace: float | None = None) -> None:
         """Close all that is open."""
-        for closing in self._closing:
+        former = dict(self._closing)
+        for closing in former:
             closing.cancel()
-        await asyncio.gather(*self._closing, return_exceptions=True)
-        await self._channel.close(grace)
+        await asyncio.gather(*former, return_exceptions=True)
+        for channel in (*former.values(), self._channel):
+            await channel.close(grace)
 
     def _open(self) -> grpc.aio.Channel:
         if self._credentials is None:

@@ -79,6 +79,7 @@ async def test_clients_without_a_certificate_are_refused_where_one_is_asked_for(
         assert await voices(server.address, trusting(authority, client, "another")) is refused
         assert await voices(server.address, trusting(stranger, client, "tts")) is refused
         assert await voices(server.address, ClientSecurity()) is refused
+        assert all("time" in entry for entry in server.logs), "who is refused writes no line that is not of the log"
 
         # The probe knows what the server itself knows, and no more.
         mine = {"PARLEY_TLS_CERT": own.cert, "PARLEY_TLS_KEY": own.key}
