@@ -23,6 +23,8 @@ from services.common.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
+_HANDSHAKE_MS = 10_000
+"""Who connects and says nothing holds a socket no longer."""
 _LAST_STATUS_S = 0.25
 """Seconds for the statuses of calls that have just ended to reach their clients."""
 _SETTLE_S = 2.0
@@ -82,6 +84,7 @@ async def run(service: Service, settings: ServerSettings) -> None:
             # Between the two gRPC refuses by chance.
             ("grpc.max_metadata_size", settings.max_metadata_bytes),
             ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+            ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
             ("grpc.so_reuseport", 0),
             *_connection_age(settings),
         ),
@@ -164,7 +167,7 @@ def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
 
 def _health_server(servicer: health.aio.HealthServicer, settings: ServerSettings) -> tuple[grpc.aio.Server, int]:
     """A server of health alone, for probes that know no TLS; it listens nowhere (port -1) unless asked to."""
-    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0), ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS)))
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     if settings.health_port < 0:
         return server, -1
