@@ -154,7 +154,7 @@ async def test_a_token_may_use_what_its_entry_says(tmp_path: Path) -> None:
 
 async def test_a_conversation_belongs_to_whom_the_token_names(tmp_path: Path) -> None:
     file, stages = tmp_path / "tokens.yaml", tmp_path / "stages.yaml"
-    tokens = write_tokens(file, acme={}, other={})
+    tokens = write_tokens(file, acme={}, other={}, once={"requests_per_minute": 1})
     stage_token = tmp_path / "stage.token"
     stage_token.write_text(write_tokens(stages, orchestrator={})["orchestrator"] + "\n")
     asked = (f"--auth_token_file={stages}",)
@@ -188,6 +188,13 @@ async def test_a_conversation_belongs_to_whom_the_token_names(tmp_path: Path) ->
         assert refused.value.response.status_code == 401
         assert refused.value.response.headers["WWW-Authenticate"] == "Bearer"
         assert b"unauthenticated" in (refused.value.response.body or b"")
+        header = {"Authorization": f"Bearer {tokens['once']}"}
+        async with connect(url, additional_headers=header):
+            with pytest.raises(InvalidStatus) as spent:
+                await connect(url, additional_headers=header)
+        assert spent.value.response.status_code == 429
+        assert 0 < int(spent.value.response.headers["Retry-After"]) <= 60
+        assert b"quota_exceeded" in (spent.value.response.body or b"")
 
 
 async def test_a_stage_that_does_not_take_the_orchestrators_token_is_not_the_clients_fault(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jwt
@@ -30,14 +31,15 @@ class SignedTokens:
         source: file of the keys, or URL.
         issuer: `iss` that a token must have.
         audience: `aud` that it must have.
+        clock: seconds, monotonic.
 
     Raises:
         OSError, ValueError: the file is missing, or has no keys.
     """
 
-    def __init__(self, source: str, issuer: str, audience: str) -> None:
+    def __init__(self, source: str, issuer: str, audience: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._issuer, self._audience = issuer, audience
-        self._keys = _RemoteKeys(source) if "://" in source else _KeyFile(Path(source))
+        self._keys = _RemoteKeys(source, clock) if "://" in source else _KeyFile(Path(source))
 
     async def subject(self, token: str) -> str:
         """Whom a token is about, which is who calls.
@@ -85,7 +87,8 @@ class _KeyFile:
 class _RemoteKeys:
     """Keys of a URL. What is known answers at once; fetching is only waited for where a key is not known."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=_FETCH_TIMEOUT_S)
         self._keys: jwt.PyJWKSet | None = None
         self._asked_at = float("-inf")
@@ -93,9 +96,9 @@ class _RemoteKeys:
 
     async def find(self, kid: str | None) -> jwt.PyJWK | None:
         key = _key_of(self._keys, kid)
-        age_s = time.monotonic() - self._asked_at
+        age_s = self._clock() - self._asked_at
         if self._fetching is None and age_s > (_FRESH_S if key else _COOLDOWN_S):
-            self._asked_at = time.monotonic()
+            self._asked_at = self._clock()
             self._fetching = asyncio.create_task(self._fetch())
         if key is None and self._fetching is not None:
             await asyncio.shield(self._fetching)
