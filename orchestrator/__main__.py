@@ -20,11 +20,16 @@ from services.common.access.access import Access
 from services.common.admission import AdmissionQueue
 from services.common.errors import StartupError, first_line
 from services.common.interceptor import Gate
+from services.common.load import Load
 from services.common.metrics import ServerMetrics
 from services.common.settings import load_or_exit
 
 if TYPE_CHECKING:
     from orchestrator.realtime.server import RealtimeServer
+
+
+SESSION_RETRY_S = 5.0
+"""Sessions last: who is refused one need not ask again at once."""
 
 
 class Orchestrator(server.Service):
@@ -42,12 +47,15 @@ class Orchestrator(server.Service):
         self._watchdog = Watchdog(limits)
         self._apology = Apology(settings.apology_text)
         self._running: list[asyncio.Task[None]] = []
+        self.room: Load = Load(settings.max_load, settle_s=3.0, window_s=5.0, retry_after_s=SESSION_RETRY_S)
 
     def register(self, grpc_server: grpc.aio.Server) -> None:
         """Connect to the services and add the servicer."""
         settings = self._settings
-        self._services = connect(settings)
-        places = AdmissionQueue("sessions", running=settings.max_sessions, waiting=0, retry_after_s=5.0)
+        self._services = connect(settings, self.room)
+        places = AdmissionQueue(
+            "sessions", running=settings.max_sessions, waiting=0, retry_after_s=SESSION_RETRY_S, load=self.room
+        )
         turn = TurnOptions(settings.response_timeout_s, settings.max_audio_lead, apology=self._apology)
         options = SessionOptions(
             turn,

@@ -18,8 +18,8 @@ from services.common.audio_clock import AudioClock
 from services.common.errors import ParleyError, UpstreamTimeoutError
 
 RELISTEN_WAIT_S = 1.0
-"""Recognition that fails is not opened more often than once in so long; audio that comes meanwhile is dropped. What
-has worked for longer is opened again at once: another replica may hear the rest."""
+"""Recognition that fails is not opened more often than once in so long, or as the service asks for; audio that comes
+meanwhile is dropped. What has worked for longer is opened again at once: another replica may hear the rest."""
 
 
 class Hearing:
@@ -150,7 +150,8 @@ class Hearing:
                 self._on_event(_placed(event, f"{self._session_id}_input_{serial}_{event.item_id}", base_s))
         except ParleyError as error:
             if listening is self._listening:
-                self._deafness, self._deaf_until = error, opened_at + RELISTEN_WAIT_S
+                wait_s = max(RELISTEN_WAIT_S, error.retry_after_s or 0.0)
+                self._deafness, self._deaf_until = error, opened_at + wait_s
                 self._on_lost(error)
         finally:
             if listening is self._listening:

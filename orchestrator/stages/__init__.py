@@ -14,7 +14,11 @@ from orchestrator.stages.speech_to_text import SpeechToText
 from orchestrator.stages.text_to_speech import TextToSpeech
 from services.common.channel import open_channel
 from services.common.errors import StartupError, first_line
+from services.common.load import Load
 from services.common.metrics import ClientMetrics
+
+HOLD_S = 1.0
+_WORK = ("/StreamingTranscribe", "/Generate", "/Synthesize")
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,30 @@ class Services:
             await channel.close()
 
 
-def connect(settings: OrchestratorSettings) -> Services:
+class _StageMetrics(ClientMetrics):
+    """Counts calls; where a service has no room for the work of a session, no new one is let in for a while."""
+
+    def __init__(self, room: Load) -> None:
+        super().__init__()
+        self._room = room
+
+    def call_ended(self, method: str, code: str, seconds: float) -> None:
+        super().call_ended(method, code, seconds)
+        if code == "RESOURCE_EXHAUSTED" and method.endswith(_WORK):
+            self._room.hold(HOLD_S)
+
+
+def connect(settings: OrchestratorSettings, room: Load) -> Services:
     """Clients of the services at their gRPC targets; no call outlasts its timeout (but for live recognition).
+
+    `room`, of sessions, is closed for a while where a service refuses work.
 
     Raises:
         StartupError: where what is needed to call them is missing.
     """
     timeouts = Timeouts(settings.response_timeout_s, settings.call_timeout_s)
     security = settings.stage_security
-    open_one = partial(open_channel, metrics=ClientMetrics(), keepalive=settings.keepalive, security=security)
+    open_one = partial(open_channel, metrics=_StageMetrics(room), keepalive=settings.keepalive, security=security)
     open_llm = partial(open_one, affinity=settings.llm_affinity)
     try:
         stt, llm, tts = (open_one(settings.stt_target), open_llm(settings.llm_target), open_one(settings.tts_target))

@@ -1,7 +1,8 @@
 """What the three clients share: failed calls become errors that name the service and the client's own field."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,6 +10,7 @@ import grpc
 
 from services.common.errors import (
     ModelNotFoundError,
+    OverloadedError,
     ParleyError,
     UnauthenticatedError,
     UnavailableError,
@@ -21,6 +23,7 @@ from services.common.sent_status import SentStatus
 from services.common.status import from_rpc_error
 
 ResponseT = TypeVar("ResponseT")
+ResultT = TypeVar("ResultT")
 
 if TYPE_CHECKING:
     _Call = grpc.aio.UnaryStreamCall[Any, ResponseT] | grpc.aio.StreamStreamCall[Any, ResponseT]
@@ -38,6 +41,9 @@ class Timeouts:
     work_s: float
     call_s: float
 
+
+PATIENCE_S = 2.0
+"""A service that is full is asked again where there may be room so soon: an answer that is late is better than none."""
 
 _FIELDS: Mapping[str, str] = {
     "config.config.audio_format": "session.input_audio_format",
@@ -104,6 +110,17 @@ async def responses(call: "_Call[ResponseT]", service: str) -> AsyncGenerator[Re
         raise explain(status.of(error), service) from None
     finally:
         call.cancel()
+
+
+async def when_there_is_room(act: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    """Do this; once more, after as long as the service asks for, where it refuses for want of room."""
+    try:
+        return await act()
+    except OverloadedError as error:
+        if not error.retry_after_s or error.retry_after_s > PATIENCE_S:
+            raise
+        await asyncio.sleep(error.retry_after_s)
+        return await act()
 
 
 def check_name(

@@ -19,6 +19,7 @@ from typing import TypeVar
 from parley.common.v1 import chat_pb2
 
 from orchestrator.domain import SessionConfig
+from orchestrator.stages.calls import when_there_is_room
 from orchestrator.stages.language_model import GenerationEvent, GenerationStarted, History, LanguageModel, Prompt
 from services.common.errors import (
     ConversationNotFoundError,
@@ -279,7 +280,7 @@ class FailoverLanguageModel:
                 return service, await act(service)
             except _ELSEWHERE as error:
                 self._avoid(service, error)
-        return last, await (act_at_last or act)(last)
+        return last, await when_there_is_room(lambda: (act_at_last or act)(last))
 
     async def _in_place(self, service: _Service, act: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Do this where the service has the whole history; once more where it turns out to have forgotten it."""

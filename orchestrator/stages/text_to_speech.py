@@ -1,19 +1,23 @@
 """The client of the text-to-speech service."""
 
+import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import grpc
 from parley.tts.v1 import tts_service_pb2, tts_service_pb2_grpc
 
 from orchestrator.domain import SessionConfig
-from orchestrator.stages.calls import Timeouts, check_name, explained, responses
+from orchestrator.stages.calls import Timeouts, check_name, explained, responses, when_there_is_room
 from orchestrator.stages.language_model import SpeechSegment
 from services.common.channel import id_metadata
 from services.common.errors import VoiceNotFoundError
 from services.common.wire import audio_format_message, seconds
 
 NAME = "text-to-speech"
+_Response: TypeAlias = tts_service_pb2.SynthesizeResponse | None
+"""None after the last."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,20 @@ class TextToSpeech:
             audio_format=audio_format_message(config.output_format),
             previous_text=previous_text,
         )
-        call = self._stub.Synthesize(request, timeout=self._timeouts.work_s, metadata=id_metadata())
-        async for response in responses(call, NAME):
-            if response.HasField("audio"):
-                yield response.audio.data
-            elif response.HasField("word_timing"):
-                timing = response.word_timing
-                yield WordTiming(timing.text, seconds(timing.start_offset), seconds(timing.end_offset))
+
+        async def begin() -> tuple[AsyncGenerator[tts_service_pb2.SynthesizeResponse, None], _Response]:
+            call = self._stub.Synthesize(request, timeout=self._timeouts.work_s, metadata=id_metadata())
+            return (answers := responses(call, NAME)), await anext(answers, None)
+
+        answers, response = await when_there_is_room(begin)
+        async with contextlib.aclosing(answers):
+            while response is not None:
+                if response.HasField("audio"):
+                    yield response.audio.data
+                elif response.HasField("word_timing"):
+                    timing = response.word_timing
+                    yield WordTiming(timing.text, seconds(timing.start_offset), seconds(timing.end_offset))
+                response = await anext(answers, None)
 
     async def check_voice(self, name: str) -> None:
         """Raise VoiceNotFoundError for a name that the service does not have; empty is its default."""

@@ -19,6 +19,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "keepalive_idle_s",
         "keepalive_timeout_s",
         "cache_dir",
+        "max_load",
         "max_message_bytes",
         "max_metadata_bytes",
         "tls_cert",

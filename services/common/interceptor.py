@@ -15,14 +15,23 @@ from google.protobuf.message import DecodeError
 from services.common import logs, tracing
 from services.common.access.access import Access
 from services.common.client_security import AUTHORIZATION
-from services.common.errors import InvalidArgumentError, ModelLoadingError, ParleyError, ServerDrainingError
+from services.common.errors import (
+    InvalidArgumentError,
+    ModelLoadingError,
+    OverloadedError,
+    ParleyError,
+    ServerDrainingError,
+)
 from services.common.metrics import ServerMetrics
 from services.common.status import INTERNAL_MESSAGE, to_status
 
 log = logging.getLogger(__name__)
 
 ID_METADATA_PREFIX = "parley-"
-_READ_ON_S, _READ_ON_IDLE_S = 0.25, 0.015  # less than the 20 ms between two messages of live audio
+_READ_ON_S, _READ_ON_IDLE_S = 0.25, 0.015
+"""Less than the 20 ms between two messages of live audio."""
+_REFUSAL_S = 0.002
+"""Before a call is refused that has begun to send: what was sent together has come by then."""
 _ID_HEADERS = {ID_METADATA_PREFIX + name.replace("_", "-"): name for name in logs.LOG_IDS}
 _HEALTH, _REFLECTION = "/grpc.health.v1.", "/grpc.reflection."
 
@@ -126,16 +135,20 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call = _GrpcCall(gate, self._metrics, method, context)
             with call:
-                responses = None
+                responses, answered = None, False
                 try:
                     gate.check()
                     with await self._admit(context):
                         _check_parsed(request)
                         responses = behaviour(request, context)
                         async for response in responses:
+                            answered = True
                             yield response
                 except Exception as error:  # noqa: BLE001  the last line of defence
-                    await _read_on(request)
+                    if not isinstance(error, OverloadedError) or answered:
+                        await _read_on(request)
+                    elif hasattr(request, "__aiter__"):
+                        await asyncio.sleep(_REFUSAL_S)
                     await call.abort(error)
                 finally:
                     # A cancelled bidi call closes this generator; the handler below must hear of it at once.

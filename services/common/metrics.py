@@ -61,6 +61,16 @@ class ServerMetrics:
         self._refused = Counter(
             "parley_rpc_server_refused_total", "gRPC calls refused as overload.", ("method",), registry=registry
         )
+        self._inside = Gauge(
+            "parley_work_inside",
+            "Sessions, streams or calls inside, where --max_load limits them.",
+            registry=registry,
+        )
+        self._limit = Gauge(
+            "parley_work_limit",
+            "How many may be inside, by what they are measured to take; 0 where --max_load limits nothing.",
+            registry=registry,
+        )
         build = Gauge(
             "parley_build_info", "What runs here; always 1.", ("service", "version", "python"), registry=registry
         )
@@ -85,6 +95,11 @@ class ServerMetrics:
         """Count this loop's tasks whenever somebody asks."""
         self._tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
+    def watch_room(self, room: "Room") -> None:
+        """Show how much work is inside of a server that limits it by load, and how much may be."""
+        self._inside.set_function(lambda: room.inside)
+        self._limit.set_function(lambda: room.limit)
+
     def expose(self, host: str, port: int) -> MetricsServer:
         """Serve `/metrics` on a port; 0 takes a free one, -1 serves nothing."""
         if port < 0:
@@ -108,6 +123,16 @@ class ClientMetrics:
     def call_ended(self, method: str, code: str, seconds: float) -> None:
         """A call ended with a status code's name after so many seconds."""
         self._calls.labels(method, code).observe(seconds)
+
+
+class Room(Protocol):
+    """What limits the work of a server by load."""
+
+    inside: int
+
+    @property
+    def limit(self) -> float:
+        """How much may be inside."""
 
 
 class LagMeter(Protocol):

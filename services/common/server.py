@@ -18,6 +18,7 @@ from services.common import logs, tracing
 from services.common.access.access import Access, open_access
 from services.common.errors import ParleyError, StartupError
 from services.common.interceptor import Gate, ServerInterceptor
+from services.common.load import Load
 from services.common.metrics import MetricsServer, ServerMetrics, watch_event_loop
 from services.common.settings import ServerSettings
 
@@ -38,6 +39,8 @@ class Service(ABC):
     """Short and lower case, as in the logs: "stt"."""
     descriptors: Sequence[ServiceDescriptor]
     """The gRPC services that it serves, for health and reflection."""
+    room: Load | None = None
+    """What it lets in while it has time; None where numbers alone decide."""
 
     @abstractmethod
     async def load(self) -> None:
@@ -100,7 +103,10 @@ async def run(service: Service, settings: ServerSettings) -> None:
     metrics_server = _expose(metrics, settings)
     await server.start()
     await health_server.start()
-    loop_watch = asyncio.create_task(watch_event_loop(metrics))
+    watches = [asyncio.create_task(watch_event_loop(metrics))]
+    if service.room is not None and settings.max_load:
+        metrics.watch_room(service.room)
+        watches.append(asyncio.create_task(service.room.watch()))
     ports = {"port": port, "metrics_port": metrics_server.port, "health_port": health_port}
     log.info("listening", extra={"address": f"{settings.host}:{port}", "tls": settings.server_tls is not None, **ports})
 
@@ -133,8 +139,9 @@ async def run(service: Service, settings: ServerSettings) -> None:
         # 5. Stop.
         await server.stop(0)
         await health_server.stop(0)
-        loop_watch.cancel()
-        await asyncio.gather(loop_watch, return_exceptions=True)
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
         await service.aclose()
         if access is not None:
             await access.aclose()

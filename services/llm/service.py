@@ -3,6 +3,7 @@
 import grpc
 from parley.llm.v1 import conversation_service_pb2, conversation_service_pb2_grpc, llm_service_pb2, llm_service_pb2_grpc
 
+from services.common.load import Load
 from services.common.server import Service
 from services.llm import backends
 from services.llm.compactor import Compactor
@@ -27,6 +28,7 @@ class LlmService(Service):
 
     def __init__(self, settings: LlmSettings) -> None:
         self._settings = settings
+        self.room = Load(settings.max_load)
         self._backend = backends.create(settings)
         self._store = stores.create(
             settings.conversation_store.get_secret_value(), settings.conversation_ttl_s, settings.max_conversations
@@ -73,7 +75,7 @@ class LlmService(Service):
         images = self._images if self._backend.capabilities.images else None
         metrics = GenerationMetrics()
         metrics.watch_prefix_cache(lambda: self._backend.prefix_cache_bytes)
-        turns = Turns(self._backend, self._conversations, defaults, images, metrics)
+        turns = Turns(self._backend, self._conversations, defaults, images, metrics, self.room)
         self._compactor = Compactor(
             self._backend,
             self._conversations,

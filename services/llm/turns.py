@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from services.common import logs, tracing
 from services.common.admission import AdmissionQueue
 from services.common.errors import ContextLengthError, ModelNotFoundError, UpstreamError
+from services.common.load import Load
 from services.llm import checks
 from services.llm.backends.base import Backend
 from services.llm.context import compose, with_request
@@ -74,6 +75,7 @@ class Turns:
         defaults: what the flags say.
         images: loads the images of a context; None where the backend takes none.
         metrics: counts turns; without any, nobody does.
+        room: what the process has time for; without it numbers alone decide.
     """
 
     def __init__(
@@ -83,11 +85,13 @@ class Turns:
         defaults: TurnDefaults,
         images: Images | None = None,
         metrics: GenerationMetrics | None = None,
+        room: Load | None = None,
     ) -> None:
         self._backend = backend
         self._conversations = conversations
         self._defaults = defaults
         self._images = images
+        self._room = room or Load(0.0)
         self._metrics = metrics or GenerationMetrics(CollectorRegistry())
         self._admission = AdmissionQueue(
             "generations", running=backend.capabilities.parallel, waiting=defaults.max_waiting
@@ -105,7 +109,7 @@ class Turns:
         meter = self._metrics.turn(self._backend.capabilities)
         clock = _Clock(time.monotonic(), meter)
         response_id = new_id("resp")
-        async with meter, self._history(asked, response_id) as (conversation, messages, running):
+        async with meter, self._let_in(asked, response_id) as (conversation, messages, running):
             request = self._request(asked, conversation, messages)
             self._backend.check(request)
             new = len(running.asked if running else asked.messages)
@@ -178,6 +182,15 @@ class Turns:
         checks.check_turn(asked, capabilities, self._defaults.max_input_chars)
         if not asked.conversation_id:
             checks.check_tool_choice(asked.tool_choice, asked.tools or ())
+
+    @contextlib.asynccontextmanager
+    async def _let_in(
+        self, asked: TurnRequest, response_id: str
+    ) -> AsyncIterator[tuple[Conversation | None, tuple[Message, ...], RunningTurn | None]]:
+        """What `_history` says, where there is time for the turn: refused before any work is done for it."""
+        with self._room.work("generations"):
+            async with self._history(asked, response_id) as found:
+                yield found
 
     @contextlib.asynccontextmanager
     async def _history(

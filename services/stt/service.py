@@ -4,6 +4,7 @@ import grpc
 from parley.stt.v1 import stt_service_pb2, stt_service_pb2_grpc
 
 from services.common.errors import StartupError
+from services.common.load import Load
 from services.common.server import Service
 from services.stt import engines, languages
 from services.stt.metrics import SttMetrics
@@ -28,7 +29,8 @@ class SttService(Service):
         self._schedule = Schedule(self._engine)
         name = settings.turn_end_model
         self._turn_end_model = SmartTurn(name) if name else None
-        self._transcriber = Transcriber(self._schedule, settings, SttMetrics(), self._turn_end_model)
+        self.room = Load(settings.max_load, settle_s=3.0, window_s=5.0)
+        self._transcriber = Transcriber(self._schedule, settings, SttMetrics(), self._turn_end_model, self.room)
 
     def register(self, server: grpc.aio.Server) -> None:
         stt_service_pb2_grpc.add_SpeechToTextServiceServicer_to_server(SpeechToTextServicer(self._transcriber), server)

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from services.common.admission import AdmissionQueue
 from services.common.audio_format import AudioFormat
 from services.common.errors import OverloadedError
+from services.common.load import Load, spread
 from services.stt.domain import Completed, Event, ModelInfo, StreamOptions, Transcript, TranscriptionOptions
 from services.stt.endpointing import Endpointer, EndpointingConfig
 from services.stt.listener import ForceEnd, Listener
@@ -25,18 +26,24 @@ class Transcriber:
     settings: defaults and limits.
     metrics: where durations go.
     turn_end_model: hears in live streams whether a turn has ended; None: the words alone tell.
+    room: what the process has time for; without it the numbers of the settings alone decide.
     """
 
     def __init__(
-        self, schedule: Schedule, settings: SttSettings, metrics: SttMetrics, turn_end_model: TurnEndModel | None = None
+        self,
+        schedule: Schedule,
+        settings: SttSettings,
+        metrics: SttMetrics,
+        turn_end_model: TurnEndModel | None = None,
+        room: Load | None = None,
     ) -> None:
         self._schedule = schedule
         self._turn_end_model = turn_end_model
         self._interim_interval_s = settings.interim_interval_s
         self._metrics = metrics
-        self._streams = AdmissionQueue("live streams", running=settings.stt_max_streams, waiting=0)
+        self._streams = AdmissionQueue("live streams", running=settings.stt_max_streams, waiting=0, load=room)
         self._recordings = AdmissionQueue(
-            "transcriptions", running=settings.stt_max_transcriptions, waiting=settings.stt_max_waiting
+            "transcriptions", running=settings.stt_max_transcriptions, waiting=settings.stt_max_waiting, load=room
         )
         metrics.watch(
             streams=lambda: self._streams.running,
@@ -82,7 +89,7 @@ class Transcriber:
         """
         manual_end = options.manual_end
         if not self._schedule.fits(self._streams.running + 1):
-            raise OverloadedError("the live streams take all of the model's time", retry_after_s=_RETRY_AFTER_S)
+            raise OverloadedError("the live streams take all of the model's time", retry_after_s=spread(_RETRY_AFTER_S))
         async with self._streams.admit():
             segmenter = self._segmenter(
                 options.transcription.audio_format, options.endpointing, manual_end=manual_end, counted=manual_end

@@ -5,6 +5,7 @@ from parley.tts.v1 import tts_service_pb2 as pb
 from parley.tts.v1 import tts_service_pb2_grpc as pb_grpc
 
 from services.common.admission import AdmissionQueue
+from services.common.load import Load
 from services.common.server import Service
 from services.tts import engines
 from services.tts.metrics import TtsMetrics
@@ -20,7 +21,10 @@ class TtsService(Service):
     descriptors = (pb.DESCRIPTOR.services_by_name["TextToSpeechService"],)
 
     def __init__(self, settings: TtsSettings) -> None:
-        admission = AdmissionQueue("syntheses", running=settings.tts_max_running, waiting=settings.tts_max_waiting)
+        self.room = Load(settings.max_load)
+        admission = AdmissionQueue(
+            "syntheses", running=settings.tts_max_running, waiting=settings.tts_max_waiting, load=self.room
+        )
         self._synthesizer = Synthesizer(
             engines.build(settings),
             admission,

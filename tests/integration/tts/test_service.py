@@ -136,7 +136,7 @@ async def test_more_than_may_run_and_wait_are_refused_and_a_cancelled_one_makes_
             await synthesize(address, pb.SynthesizeRequest(text="two"))
         back = from_rpc_error(caught.value)
         assert type(back) is OverloadedError
-        assert back.retry_after_s == 1.0
+        assert 1.0 <= (back.retry_after_s or 0) <= 2.0
 
         first.cancel()
         # The place is free once the server has heard of it; until then it refuses.

@@ -32,7 +32,7 @@ async def test_requests_wait_in_order_and_one_too_many_is_refused_at_once() -> N
 
     with pytest.raises(OverloadedError, match="too many generations at once") as caught:
         await hold(queue, gates[0], order, "refused")
-    assert caught.value.retry_after_s == 3.0
+    assert 3.0 <= (caught.value.retry_after_s or 0) <= 6.0
 
     for index, gate in enumerate(gates):
         gate.set()

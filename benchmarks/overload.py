@@ -1,0 +1,156 @@
+"""Ten times the load that a server can serve: what those inside get, and how soon the others are told.
+
+Parley on its fakes, of fixed pace: the language model takes 50 ms to the first token and 5 ms a token. The capacity is
+the most callers that are answered at the usual pace (95 % of the answers) where nobody is refused; it is measured
+first, on the same machine in the same minute. Then 1, 2, 5 and 10 times as many call, with `--max_load` and without; no
+limit by number is in the way. Callers (benchmarks/overload_client.py) run in a process of their own, hold sessions of
+20 turns with half a second between two, and come back when they were refused as soon as the server says. Goodput is
+answers at the usual pace a second. `--kind stt`, `llm`, `tts`: one service without the others.
+
+    python -m benchmarks.overload [--kind session stt llm tts] [--times 1 2 5 10] [--seconds 8]
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from benchmarks.overhead import ANSWER, FIRST_TOKEN_MS, TOKEN_MS, _process
+from benchmarks.overload_client import PACE_S
+from benchmarks.report import RESULTS, load, save, show
+from tests.support.servers import RunningServer, running
+
+MAX_LOAD = {"orchestrator": 0.85, "stt": 0.95, "llm": 0.95, "tts": 0.95}
+"""Those behind the orchestrator let in more, so that sessions are refused and not the turns of those inside."""
+FIRST_CALLERS, GROWTH = 8, 1.25
+SETTLE_S, STEP_S = 10.0, 1.5
+"""Until what came in at once has settled; of a step on the way to the capacity."""
+FLAGS = {
+    "stt": ("--stt=fake", "--stt_max_streams=100000"),
+    "llm": (
+        *("--llm_backend=fake", f"--fake_answer={ANSWER}"),
+        *(f"--fake_first_token_ms={FIRST_TOKEN_MS}", f"--fake_token_ms={TOKEN_MS}"),
+    ),
+    "tts": ("--tts=fake", "--fake_tts_ms_per_character=2", "--tts_max_running=100000"),
+}
+MODES = {"on": "admission by load", "off": "nobody is refused"}
+Tell = Callable[[str], Awaitable[Any]]
+
+
+@contextlib.asynccontextmanager
+async def called(kind: str, *, by_load: bool = False) -> AsyncIterator[Tell]:
+    """The servers that this kind of caller needs, and what tells the callers what to do."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(name: str, *more: str) -> RunningServer:
+            flags = (f"--max_load={MAX_LOAD[name]}",) if by_load else ()
+            return await stack.enter_async_context(running(name, *more, *flags))
+
+        if kind == "session":
+            servers = dict(
+                zip(FLAGS, await asyncio.gather(*(start(name, *FLAGS[name]) for name in FLAGS)), strict=True)
+            )
+            targets = (f"--{name}_target={server.address}" for name, server in servers.items())
+            server = await start("orchestrator", *targets, "--max_sessions=100000")
+        else:
+            server = await start(kind, *FLAGS[kind])
+        process = await stack.enter_async_context(_process("benchmarks.overload_client", kind, server.address))
+        reader, writer = process.stdout, process.stdin
+        assert reader is not None
+        assert writer is not None
+        await reader.readline()
+
+        async def tell(command: str) -> Any:
+            writer.write(f"{command}\n".encode())
+            return json.loads(await reader.readline())
+
+        yield tell
+
+
+async def capacity(kind: str) -> int:
+    """The most callers that are answered at the usual pace where all are let in."""
+    callers, kept = float(FIRST_CALLERS), FIRST_CALLERS
+    async with called(kind) as tell:
+        while True:
+            await tell(f"callers {callers:.0f}")
+            await tell(f"measure {STEP_S}")
+            met = await tell(f"measure {STEP_S}")
+            if not met["answer_p95_ms"] <= PACE_S[kind] * 1000:
+                return kept
+            kept, callers = round(callers), callers * GROWTH
+
+
+async def at_times(kind: str, carried: int, times: list[int], seconds: float, *, by_load: bool) -> list[dict[str, Any]]:
+    """What callers meet at each multiple of the capacity, each with servers of its own, and how soon it is over."""
+    figures = []
+    for factor in times:
+        async with called(kind, by_load=by_load) as tell:
+            await tell(f"callers {carried * factor}")
+            await tell(f"measure {SETTLE_S}")
+            met = await tell(f"measure {seconds}")
+            await tell("callers 0")
+            figures.append({"times": factor, **met, "recovery_s": round(await tell("probe"), 2)})
+    return figures
+
+
+async def compare(kind: str, times: list[int], seconds: float) -> dict[str, Any]:
+    """With admission by load and without, at each multiple of the capacity."""
+    carried = await capacity(kind)
+    result: dict[str, Any] = {"carried": carried, "pace_ms": PACE_S[kind] * 1000, "seconds": seconds}
+    result["on"] = await at_times(kind, carried, times, seconds, by_load=True)
+    result["off"] = await at_times(kind, carried, times, seconds, by_load=False)
+    columns = ["callers", "inside", "goodput/s", "of 1x", "answer p50", "p95", "refused/s", "p50", "p99", "recovery s"]
+    for mode in ("on", "off"):
+        base = result[mode][0]["good_per_s"]
+        rows = []
+        for met in result[mode]:
+            met["of_1x"] = round(met["good_per_s"] / base, 2) if base else 0.0
+            rows.append(
+                [
+                    *(f"{met['times']}x", met["inside"], met["good_per_s"], f"{met['of_1x']:.0%}"),
+                    *(met["answer_p50_ms"], met["answer_p95_ms"], met["refused_per_s"]),
+                    *(met["refusal_p50_ms"], met["refusal_p99_ms"], met["recovery_s"]),
+                ]
+            )
+        show(f"{kind}: {carried} callers are carried; {MODES[mode]}; answers and refusals in ms", columns, rows)
+    return result
+
+
+def plot(results: dict[str, Any]) -> None:
+    """Goodput and answers of the sessions over the load, as benchmarks/results/overload.svg."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, (goodput, answers) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for mode, label in MODES.items():
+        times = [met["times"] for met in results["session"][mode]]
+        goodput.plot(times, [met["good_per_s"] for met in results["session"][mode]], marker="o", label=label)
+        answers.plot(times, [met["answer_p95_ms"] for met in results["session"][mode]], marker="o", label=label)
+    goodput.set(title="answers at the usual pace, a second", xlabel="callers, times the capacity", ylim=(0, None))
+    answers.set(title="95th percentile of the first audio, ms", xlabel="callers, times the capacity", yscale="log")
+    answers.axhline(results["session"]["pace_ms"], color="grey", linestyle=":", label="the usual pace")
+    answers.legend()
+    figure.savefig(RESULTS / "overload.svg", metadata={"Date": None})
+
+
+async def main() -> None:
+    """Measure the kinds asked for; the results of the others stay as they are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", nargs="+", choices=list(PACE_S), default=list(PACE_S))
+    parser.add_argument("--times", type=int, nargs="+", default=[1, 2, 5, 10])
+    parser.add_argument("--seconds", type=float, default=8.0)
+    args = parser.parse_args()
+    results = load("overload")
+    for kind in args.kind:
+        results[kind] = await compare(kind, args.times, args.seconds)
+    save("overload", {kind: results[kind] for kind in PACE_S if kind in results})
+    if "session" in results:
+        plot(results)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,159 @@
+"""Admission by load: how much fits is measured, not configured.
+
+The utilization law (Denning and Buzen 1978): what is wanted of a processor is the work inside times what each piece of
+it takes. So the most that may be inside is the share that may be wanted, divided by what a piece takes on average.
+That says beforehand what one more session will do, where a limit that follows latency learns it from those inside.
+Latency still has the last word: where the event loop is late all the same, since others have the processor, nothing
+new is let in.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from services.common import model_thread
+from services.common.errors import OverloadedError
+
+INTERVAL_S = 0.1
+LATE_S, LATE_SAMPLES = 0.03, 3
+"""An event loop that was later than this so many times in a row is late, and not just busy with something."""
+BUSY_SAMPLES = 5
+"""Over so many samples it is told whether a thread is wanted too much."""
+LEAST = 2
+"""Pieces of work that are let in whatever they take."""
+_GUESS, _GUESSED = 0.02, 1.0
+"""What a piece of work takes before any was measured; it counts like the measurements of one piece for a second."""
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")
+
+
+class Load:
+    """Lets work in while the process has time for it.
+
+    Args:
+        max_share: of the time, that the event loop's thread or a model's may be wanted (0 to 1); 0 refuses nothing.
+        models: whether model threads count; not where a model answers many at once, and works while anyone is there.
+        settle_s: age in seconds at which a piece of work has shown what it takes; younger ones are not measured. 0 is
+            for work so short that it shows at once: while no thread is wanted for more than `max_share`, any of it
+            comes in, since a few calls at the same moment are no load.
+        window_s: time in seconds over which what work takes is averaged.
+        retry_after_s: least seconds that a refused client is told to wait.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        max_share: float,
+        *,
+        models: bool = False,
+        settle_s: float = 0.0,
+        window_s: float = 2.0,
+        retry_after_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._max_share, self._settle_s, self._retry_after_s = max_share, settle_s, retry_after_s
+        self._clock = clock
+        self._keep = 1 - INTERVAL_S / window_s
+        self._models = models
+        self._young: dict[int, float] = {}
+        """When those came in that have not settled, oldest first."""
+        self._serial = 0
+        self._measured = _GUESSED / INTERVAL_S
+        self._wanted = [_GUESS * self._measured] * 2
+        """Decayed sums over the samples: settled pieces of work, and the shares of the time that the event loop and the
+        busiest model thread were wanted.
+        """
+        self._lags: deque[float] = deque([0.0] * LATE_SAMPLES, LATE_SAMPLES)
+        self._shares: deque[float] = deque([0.0] * BUSY_SAMPLES, BUSY_SAMPLES)
+        self._held_until = 0.0
+        self.inside = 0
+
+    @property
+    def limit(self) -> float:
+        """How many pieces of work may be inside."""
+        return max(LEAST, self._max_share * self._measured / max(self._wanted))
+
+    @property
+    def late(self) -> bool:
+        """Whether the event loop does not keep up."""
+        return min(self._lags) > LATE_S
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is wanted for more of the time than it may be."""
+        return sum(self._shares) > self._max_share * BUSY_SAMPLES
+
+    def hold(self, seconds: float) -> None:
+        """Let nothing in for so long: what it needs of others is not to be had."""
+        self._held_until = max(self._held_until, self._clock() + seconds)
+
+    @property
+    def _full(self) -> bool:
+        if not self._max_share or self.inside < LEAST:
+            return False
+        over = self.inside + 1 > self.limit and (self._settle_s > 0 or self.busy)
+        return over or self.late or self._clock() < self._held_until
+
+    @contextlib.contextmanager
+    def work(self, what: str) -> Iterator[None]:
+        """A piece of work goes on inside the block.
+
+        Raises:
+            OverloadedError: at once, where it would be too much.
+        """
+        if self._full:
+            raise OverloadedError(f"too busy for more {what}", retry_after_s=spread(self._retry_after_s))
+        self._serial += 1
+        serial = self._serial
+        self._young[serial] = self._clock()
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+            self._young.pop(serial, None)
+
+    def sample(self, loop_share: float, model_share: float, lag_s: float) -> None:
+        """Take in a measurement: the shares of the last interval that the event loop and the busiest model thread were
+        wanted, and the loop's lag.
+        """
+        self._lags.append(lag_s)
+        self._shares.append(max(loop_share, model_share))
+        settled_by = self._clock() - self._settle_s
+        while self._young and next(iter(self._young.values())) <= settled_by:
+            del self._young[next(iter(self._young))]
+        if settled := self.inside - len(self._young):
+            self._measured = self._measured * self._keep + settled
+            shares = (loop_share, model_share)
+            self._wanted = [before * self._keep + share for before, share in zip(self._wanted, shares, strict=True)]
+
+    async def watch(self) -> None:
+        """Measure ten times a second, on the thread of the event loop. Ends by cancellation."""
+        begun, wanted_s, busy_s = self._clock(), _thread_wanted_s(), model_thread.busy_seconds()
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            now, wanted_now_s, busy_now_s = self._clock(), _thread_wanted_s(), model_thread.busy_seconds()
+            took_s = now - begun
+            worked_s = (seconds - busy_s.get(thread, 0.0) for thread, seconds in busy_now_s.items())
+            busiest_s = max(worked_s, default=0.0) if self._models else 0.0
+            self.sample((wanted_now_s - wanted_s) / took_s, busiest_s / took_s, took_s - INTERVAL_S)
+            begun, wanted_s, busy_s = now, wanted_now_s, busy_now_s
+
+
+def spread(retry_after_s: float) -> float:
+    """At least so long, and up to twice: who was refused together does not come back together."""
+    return round(retry_after_s * random.uniform(1.0, 2.0), 3)
+
+
+def _thread_wanted_s() -> float:
+    """Seconds that this thread has had a processor, or waited for one; without the waiting where the system does not
+    tell (Linux does: Documentation/scheduler/sched-stats.rst).
+    """
+    try:
+        running_ns, waiting_ns, _ = _SCHEDSTAT.read_text().split()
+    except (OSError, ValueError):
+        return time.thread_time()
+    return (int(running_ns) + int(waiting_ns)) / 1e9
