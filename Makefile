@@ -10,7 +10,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-deploy install-turn-end install-voices install-piper test-old-cluster demo test test-faults test-clients test-deploy \
-  check protos release-contract image-requirements flags limits metrics format lock bench clean
+  check soak protos release-contract image-requirements flags limits metrics format lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,6 +69,11 @@ fuzz: install ## look for input that breaks a rule: make fuzz SECONDS=300
 	$(PIP) install --no-deps --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz $(SECONDS)
 
+MINUTES ?= 30
+SEED ?= $(shell date +%s)
+soak: install ## MINUTES (30) of mixed sessions with random faults: what is lost, hung or growing; SEED repeats a run
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
+
 check: install ## lint, types, contract, generated stubs
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
@@ -111,6 +116,7 @@ bench: install ## measure: voice to voice, overhead, memory; results in benchmar
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.llm_memory
+	$(BIN)/python -m benchmarks.overload
 	$(BIN)/python -m benchmarks.llm_gateway
 	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.images
