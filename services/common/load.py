@@ -27,6 +27,7 @@ LEAST = 2
 """Pieces of work that are let in whatever they take."""
 _GUESS, _GUESSED = 0.02, 1.0
 """What a piece of work takes before any was measured; it counts like the measurements of one piece for a second."""
+_TINY = 1e-9
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 
@@ -74,7 +75,7 @@ class Load:
     @property
     def limit(self) -> float:
         """How many pieces of work may be inside."""
-        return max(LEAST, self._max_share * self._measured / max(self._wanted))
+        return max(LEAST, self._max_share * self._measured / max(*self._wanted, _TINY))
 
     @property
     def late(self) -> bool:
