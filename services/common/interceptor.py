@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 ID_METADATA_PREFIX = "parley-"
 _READ_ON_S, _READ_ON_IDLE_S = 0.25, 0.015
 """Less than the 20 ms between two messages of live audio."""
-_REFUSAL_S = 0.002
+_REFUSAL_S = 0.001
 """Before a call is refused that has begun to send: what was sent together has come by then."""
 _ID_HEADERS = {ID_METADATA_PREFIX + name.replace("_", "-"): name for name in logs.LOG_IDS}
 _HEALTH, _REFLECTION = "/grpc.health.v1.", "/grpc.reflection."

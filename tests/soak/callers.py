@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 from parley.agent.v1 import agent_service_pb2 as pb
@@ -28,7 +28,9 @@ RECONNECT_S = 30.0
 FRAME_S = 0.02
 _SAID_S = 0.4
 _KINDS = ("text", "text", "live", "live", "barge-in", "tools", "leaves")
-_LANGUAGES = ("en", "de", "hi", "ja", "")
+_SPOKEN = ("en", "en-GB", "")
+"""What the fake recogniser knows."""
+_WRITTEN = ("en", "de", "hi", "ja", "")
 _RATES_HZ = (8_000, 16_000, 48_000)
 
 
@@ -59,9 +61,8 @@ class Caller:
         rate_hz, mulaw = rng.choice(_RATES_HZ), rng.random() < 0.3
         encoding = audio_pb2.AUDIO_ENCODING_MULAW if mulaw else audio_pb2.AUDIO_ENCODING_PCM_S16LE
         audio = audio_pb2.AudioFormat(encoding=encoding, sample_rate_hertz=8_000 if mulaw else rate_hz)
-        config = pb.SessionConfig(
-            input_audio_format=audio, output_audio_format=audio, language_code=rng.choice(_LANGUAGES)
-        )
+        language = rng.choice(_SPOKEN if kind in ("live", "barge-in") else _WRITTEN)
+        config = pb.SessionConfig(input_audio_format=audio, output_audio_format=audio, language_code=language)
         tools = [Tool("look_up", "Looks something up.", _look_up)] if kind == "tools" else []
         target = rng.choice(self._targets)
         with contextlib.suppress(Left):
@@ -99,7 +100,7 @@ class Conversation:
         self.over = False
 
     @contextlib.asynccontextmanager
-    async def listening(self):  # type: ignore[no-untyped-def]
+    async def listening(self) -> AsyncIterator[None]:
         """Read what happens while the block lasts; what was being answered at its end is lost."""
         reading = asyncio.create_task(self._read())
         try:
