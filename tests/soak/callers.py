@@ -19,6 +19,7 @@ from parley_client.events import (
     TurnFailed,
 )
 
+from services.common.audio import Samples
 from services.common.g711 import encode_mulaw
 from tests.soak.reconcile import Response, Seen
 
@@ -203,10 +204,12 @@ async def _look_up() -> str:
 def _frames(audio: audio_pb2.AudioFormat) -> tuple[bytes, bytes]:
     """20 ms of a tone that the fake recogniser takes for a voice, and 20 ms of silence."""
     count = round(audio.sample_rate_hertz * FRAME_S)
-    tone = 0.5 * np.sin(2 * np.pi * 500 / audio.sample_rate_hertz * np.arange(count))
-    both = ((samples * 32767).astype("<i2") for samples in (tone, np.zeros(count)))
-    if audio.encoding == audio_pb2.AUDIO_ENCODING_MULAW:
-        loud, silent = (encode_mulaw(samples.astype(np.float32) / 32768) for samples in both)
-        return loud, silent
-    loud, silent = (samples.tobytes() for samples in both)
+    tone = (0.5 * np.sin(2 * np.pi * 500 / audio.sample_rate_hertz * np.arange(count))).astype(np.float32)
+    loud, silent = (_encoded(samples, audio.encoding) for samples in (tone, np.zeros(count, np.float32)))
     return loud, silent
+
+
+def _encoded(samples: Samples, encoding: audio_pb2.AudioEncoding) -> bytes:
+    if encoding == audio_pb2.AUDIO_ENCODING_MULAW:
+        return encode_mulaw(samples)
+    return (samples * 32767).astype("<i2").tobytes()
