@@ -15,14 +15,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from services.common import model_thread
 from services.common.errors import OverloadedError
 
 INTERVAL_S = 0.1
 LATE_S, LATE_SAMPLES = 0.03, 3
 """An event loop that was later than this so many times in a row is late, and not just busy with something."""
 BUSY_SAMPLES = 5
-"""Over so many samples it is told whether a thread is wanted too much."""
+"""Over so many samples it is told whether the thread is wanted too much."""
 LEAST = 2
 """Pieces of work that are let in whatever they take."""
 _GUESS, _GUESSED = 0.02, 1.0
@@ -35,11 +34,11 @@ class Load:
     """Lets work in while the process has time for it.
 
     Args:
-        max_share: of the time, that the event loop's thread or a model's may be wanted (0 to 1); 0 refuses nothing.
-        models: whether model threads count; not where a model answers many at once, and works while anyone is there.
+        max_share: of the time, that the event loop's thread may be wanted (0 to 1); 0 refuses nothing. What a model has
+            time for is its service's own affair.
         settle_s: age in seconds at which a piece of work has shown what it takes; younger ones are not measured. 0 is
-            for work so short that it shows at once: while no thread is wanted for more than `max_share`, any of it
-            comes in, since a few calls at the same moment are no load.
+            for work so short that it shows at once: while the thread is not wanted for more than `max_share`, any of
+            it comes in, since a few calls at the same moment are no load.
         window_s: time in seconds over which what work takes is averaged.
         retry_after_s: least seconds that a refused client is told to wait.
         clock: seconds, monotonic.
@@ -49,7 +48,6 @@ class Load:
         self,
         max_share: float,
         *,
-        models: bool = False,
         settle_s: float = 0.0,
         window_s: float = 2.0,
         retry_after_s: float = 1.0,
@@ -58,14 +56,12 @@ class Load:
         self._max_share, self._settle_s, self._retry_after_s = max_share, settle_s, retry_after_s
         self._clock = clock
         self._keep = 1 - INTERVAL_S / window_s
-        self._models = models
         self._young: dict[int, float] = {}
         """When those came in that have not settled, oldest first."""
         self._serial = 0
         self._measured = _GUESSED / INTERVAL_S
-        self._wanted = [_GUESS * self._measured] * 2
-        """Decayed sums over the samples: settled pieces of work, and the shares of the time that the event loop and the
-        busiest model thread were wanted.
+        self._wanted = _GUESS * self._measured
+        """Decayed sums over the samples: settled pieces of work, and the share of the time that the thread was wanted.
         """
         self._lags: deque[float] = deque([0.0] * LATE_SAMPLES, LATE_SAMPLES)
         self._shares: deque[float] = deque([0.0] * BUSY_SAMPLES, BUSY_SAMPLES)
@@ -75,7 +71,7 @@ class Load:
     @property
     def limit(self) -> float:
         """How many pieces of work may be inside."""
-        return max(LEAST, self._max_share * self._measured / max(*self._wanted, _TINY))
+        return max(LEAST, self._max_share * self._measured / max(self._wanted, _TINY))
 
     @property
     def late(self) -> bool:
@@ -84,7 +80,7 @@ class Load:
 
     @property
     def busy(self) -> bool:
-        """Whether a thread is wanted for more of the time than it may be."""
+        """Whether the thread is wanted for more of the time than it may be."""
         return sum(self._shares) > self._max_share * BUSY_SAMPLES
 
     def hold(self, seconds: float) -> None:
@@ -117,31 +113,25 @@ class Load:
             self.inside -= 1
             self._young.pop(serial, None)
 
-    def sample(self, loop_share: float, model_share: float, lag_s: float) -> None:
-        """Take in a measurement: the shares of the last interval that the event loop and the busiest model thread were
-        wanted, and the loop's lag.
-        """
+    def sample(self, share: float, lag_s: float) -> None:
+        """Take in a measurement: the share of the last interval that the thread was wanted, and the loop's lag."""
         self._lags.append(lag_s)
-        self._shares.append(max(loop_share, model_share))
+        self._shares.append(share)
         settled_by = self._clock() - self._settle_s
         while self._young and next(iter(self._young.values())) <= settled_by:
             del self._young[next(iter(self._young))]
         if settled := self.inside - len(self._young):
             self._measured = self._measured * self._keep + settled
-            shares = (loop_share, model_share)
-            self._wanted = [before * self._keep + share for before, share in zip(self._wanted, shares, strict=True)]
+            self._wanted = self._wanted * self._keep + share
 
     async def watch(self) -> None:
         """Measure ten times a second, on the thread of the event loop. Ends by cancellation."""
-        begun, wanted_s, busy_s = self._clock(), _thread_wanted_s(), model_thread.busy_seconds()
+        begun, wanted_s = self._clock(), _thread_wanted_s()
         while True:
             await asyncio.sleep(INTERVAL_S)
-            now, wanted_now_s, busy_now_s = self._clock(), _thread_wanted_s(), model_thread.busy_seconds()
-            took_s = now - begun
-            worked_s = (seconds - busy_s.get(thread, 0.0) for thread, seconds in busy_now_s.items())
-            busiest_s = max(worked_s, default=0.0) if self._models else 0.0
-            self.sample((wanted_now_s - wanted_s) / took_s, busiest_s / took_s, took_s - INTERVAL_S)
-            begun, wanted_s, busy_s = now, wanted_now_s, busy_now_s
+            now, wanted_now_s = self._clock(), _thread_wanted_s()
+            self.sample((wanted_now_s - wanted_s) / (now - begun), now - begun - INTERVAL_S)
+            begun, wanted_s = now, wanted_now_s
 
 
 def spread(retry_after_s: float) -> float:

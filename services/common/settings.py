@@ -81,8 +81,8 @@ class ServerSettings(SecuritySettings):
         0.0,
         ge=0,
         le=1,
-        description="share of the time that the event loop, or a model's thread, may be wanted: as much work is let in "
-        "as fits by what it is measured to take, and more is refused (0.8 is good); 0: limits by number alone",
+        description="share of the time that the event loop may be wanted: as much work is let in as fits by what it is "
+        "measured to take, and more is refused; 0: limits by number alone",
     )
     max_message_bytes: int = Field(8 << 20, ge=1 << 16, description="largest gRPC message accepted")
     max_metadata_bytes: int = Field(

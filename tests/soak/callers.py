@@ -209,7 +209,7 @@ def _frames(audio: audio_pb2.AudioFormat) -> tuple[bytes, bytes]:
     return loud, silent
 
 
-def _encoded(samples: Samples, encoding: audio_pb2.AudioEncoding) -> bytes:
+def _encoded(samples: Samples, encoding: int) -> bytes:
     if encoding == audio_pb2.AUDIO_ENCODING_MULAW:
         return encode_mulaw(samples)
     return (samples * 32767).astype("<i2").tobytes()

@@ -31,11 +31,11 @@ class Process:
                 self.work.enter_context(self.load.work("things"))
         return self.load.inside - before
 
-    def run(self, seconds: float, *, lag_s: float = 0.0, model_share: float = 0.0) -> None:
+    def run(self, seconds: float, *, lag_s: float = 0.0) -> None:
         """Let time pass."""
         for _ in range(round(seconds / INTERVAL_S)):
             self.now += INTERVAL_S
-            self.load.sample(min(1.0, self.load.inside * self.cost), model_share, lag_s)
+            self.load.sample(min(1.0, self.load.inside * self.cost), lag_s)
 
 
 @pytest.fixture
@@ -110,12 +110,6 @@ def test_while_others_refuse_what_the_work_needs_nothing_is_let_in(process: Proc
     assert process.come(1) == 1
 
 
-def test_a_busy_model_thread_counts_like_the_event_loop(process: Process) -> None:
-    process.come(4)
-    process.run(5.0, model_share=0.8)
-    assert process.load.limit == pytest.approx(4, rel=0.1)
-
-
 def test_a_little_work_is_let_in_whatever_it_takes(process: Process) -> None:
     process.cost = 1.0
     process.come(1)
@@ -159,7 +153,7 @@ def test_whatever_is_measured_the_count_is_right_and_the_limit_is_a_number(
         for _ in range(min(leaving, len(inside))):
             inside.pop(0).__exit__(None, None, None)
         now += INTERVAL_S
-        load.sample(share, share, lag_s)
+        load.sample(share, lag_s)
         assert load.inside == len(inside)
         assert load.limit >= LEAST
     for work in inside:
