@@ -64,6 +64,24 @@ def test_a_server_has_longer_to_stop_than_it_takes_to_drain() -> None:
         assert drain_s + 5 <= float(server["stop_grace_period"].removesuffix("s"))
 
 
+@needs_compose
+def test_with_tls_no_server_is_insecure_and_all_have_their_certificates() -> None:
+    services: dict[str, Any] = Compose(None, DEPLOY / "compose.tls.yaml", TLS="/certificates").config("*")["services"]
+    servers = {
+        name: service for name, service in services.items() if "PARLEY_INSECURE" in service.get("environment", {})
+    }
+    assert len(servers) == 8
+    for name, server in servers.items():
+        environment = server["environment"]
+        assert environment["PARLEY_INSECURE"] == "false"
+        assert not [flag for flag in environment if not _is_known(flag)]
+        assert ("PARLEY_TLS_CLIENT_CA" in environment) is (name != "orchestrator")
+        assert ("PARLEY_TLS_CA" in environment) is (name == "orchestrator")
+        mounted = {volume["target"]: volume["source"] for volume in server["volumes"]}
+        assert mounted["/etc/parley/tls"] == "/certificates"
+        assert {str(Path(environment[f"PARLEY_TLS_{file}"]).parent) for file in ("CERT", "KEY")} == {"/etc/parley/tls"}
+
+
 def _is_known(variable: str) -> bool:
     name = variable.removeprefix(ENV_PREFIX).lower()
     return (

@@ -54,6 +54,7 @@ async def test_parley_up_with_tls_has_all_four_talk_so(authority: Authority, tmp
     cert = authority.certify("localhost", "127.0.0.1")
     words = (
         *FAKES,
+        "--fake_tts_ms_per_character=1",  # an answer lasts as long as its speech
         *cert.flags,
         f"--tls_client_ca={authority.cert}",
         f"--tls_ca={authority.cert}",

@@ -83,10 +83,13 @@ async def test_clients_without_a_certificate_are_refused_where_one_is_asked_for(
 
         # The probe knows what the server itself knows, and no more.
         mine = {"PARLEY_TLS_CERT": own.cert, "PARLEY_TLS_KEY": own.key}
-        done, without = await asyncio.gather(
-            asyncio.to_thread(probe, server, **mine), asyncio.to_thread(probe, server, PARLEY_TLS_CA=authority.cert)
+        port = next(entry["health_port"] for entry in server.logs if "health_port" in entry)
+        done, beside, without = await asyncio.gather(
+            asyncio.to_thread(probe, server, **mine),
+            asyncio.to_thread(probe, server, PARLEY_HEALTH_PORT=port),
+            asyncio.to_thread(probe, server, PARLEY_TLS_CA=authority.cert),
         )
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.returncode, done.stderr) == (beside.returncode, beside.stderr) == (0, "")
         assert without.returncode == 1
 
 
@@ -121,6 +124,14 @@ async def test_a_client_uses_the_certificate_that_is_in_its_files_at_each_call(
             assert await status(channel) is grpc.StatusCode.UNAVAILABLE
             files.replace_by(other.certify("client"))
             assert await stub.ListVoices(pb.ListVoicesRequest(), wait_for_ready=True, timeout=10)
+
+            # A call that runs goes on with what it began with, and ends with the channel.
+            watch: Any = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            await watch.read()
+            files.replace_by(other.certify("client"))
+            assert await status(channel) is grpc.StatusCode.OK
+            assert not watch.done()
+        assert await watch.code() is grpc.StatusCode.CANCELLED
 
 
 async def test_a_whole_conversation_over_mutual_tls_and_the_bridge_beside_it(authority: Authority) -> None:
