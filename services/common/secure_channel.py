@@ -1,6 +1,7 @@
 """A channel that shows the token, and uses the certificates, that are in the files at each call."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,6 @@ import grpc
 from services.common.channel_wrapper import ChannelWrapper
 from services.common.client_security import AUTHORIZATION, ClientSecurity
 
-_OLD_CALLS_S = 24 * 3600.0
-"""How long calls that run when certificates change may go on, on the connection that they have."""
 _Options = list[tuple[str, Any]]
 
 
@@ -27,33 +26,42 @@ class SecureChannel(ChannelWrapper):
         self._credentials = security.credentials() if security.tls else None
         self._authorization = security.authorization()
         self._used: grpc.ChannelCredentials | None = None
-        self._closing: dict[asyncio.Task[None], grpc.aio.Channel] = {}
+        self._calls: Counter[grpc.aio.Channel] = Counter()
+        """That run on each channel which is open."""
+        self._closing: set[asyncio.Task[None]] = set()
         self._channel = self._open()
 
     @property
     def channel(self) -> grpc.aio.Channel:
         """One with the certificates that are in the files now."""
         if self._credentials is not None and self._credentials() is not self._used:
-            closing = asyncio.create_task(self._channel.close(_OLD_CALLS_S))
-            self._closing[closing] = self._channel
-            closing.add_done_callback(self._closing.pop)
-            self._channel = self._open()
+            former, self._channel = self._channel, self._open()
+            self._close_idle(former)
         return self._channel
 
     async def close(self, grace: float | None = None) -> None:
         """Close all that is open."""
-        former = dict(self._closing)
-        for closing in former:
-            closing.cancel()
-        await asyncio.gather(*former, return_exceptions=True)
-        for channel in (*former.values(), self._channel):
+        channels = tuple(self._calls)
+        self._calls.clear()
+        for channel in channels:
             await channel.close(grace)
+        await asyncio.gather(*self._closing)
 
     def _open(self) -> grpc.aio.Channel:
         if self._credentials is None:
-            return grpc.aio.insecure_channel(self._target, options=self._options)
-        self._used = self._credentials()
-        return grpc.aio.secure_channel(self._target, self._used, options=self._options)
+            channel = grpc.aio.insecure_channel(self._target, options=self._options)
+        else:
+            self._used = self._credentials()
+            channel = grpc.aio.secure_channel(self._target, self._used, options=self._options)
+        self._calls[channel] = 0
+        return channel
+
+    def _close_idle(self, channel: grpc.aio.Channel) -> None:
+        """Close a former channel, once nothing runs on it; its own wait for that could not be cut short."""
+        if channel is not self._channel and not self._calls[channel]:
+            del self._calls[channel]
+            self._closing.add(closing := asyncio.create_task(channel.close()))
+            closing.add_done_callback(self._closing.discard)
 
     def _wrapped(self, method: str, make: Callable[[grpc.aio.Channel], Any]) -> Callable[..., Any]:
         made_on, make_call = self._channel, make(self._channel)
@@ -64,6 +72,14 @@ class SecureChannel(ChannelWrapper):
                 made_on, make_call = channel, make(channel)
             if authorization := self._authorization():
                 options["metadata"] = (*(options.get("metadata") or ()), (AUTHORIZATION, authorization))
-            return make_call(*args, **options)
+            made = make_call(*args, **options)
+            self._calls[channel] += 1
+            made.add_done_callback(lambda _: self._ended(channel))
+            return made
 
         return call
+
+    def _ended(self, channel: grpc.aio.Channel) -> None:
+        if channel in self._calls:
+            self._calls[channel] -= 1
+            self._close_idle(channel)
