@@ -11,6 +11,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "metrics_port",
         "otlp_endpoint",
         "trace_content",
+        "log_content",
         "log_level",
         "log_format",
         "drain_wait_s",

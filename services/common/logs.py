@@ -7,25 +7,39 @@ import contextlib
 import logging
 import queue
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from logging.handlers import QueueHandler, QueueListener
+from typing import TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
 from services.common import tracing
 
 LOG_IDS = ("session_id", "conversation_id", "response_id")
+_OWN_LOGGERS = ("services", "orchestrator")
+_content = False
 _ids: ContextVar[dict[str, str]] = ContextVar("parley_log_ids", default={})  # noqa: B039  never mutated
 
 
-def setup(service: str, level: str, log_format: str) -> Callable[[], None]:
+def setup(
+    service: str, level: str, log_format: str, *, content: bool = False, secrets: Sequence[str] = ()
+) -> Callable[[], None]:
     """Send all logging to standard error in one format.
+
+    Args:
+        service: its name, in every line.
+        level: least severe level. Libraries log no debug lines without `content`: theirs hold whole requests.
+        log_format: json or text.
+        content: whether lines may hold what was said and written.
+        secrets: what no line shows.
 
     Returns:
         What writes the lines that still wait and ends the writing; it is called at the end of the process, too.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    global _content
+    _content = content
+    handler = _Writer(secrets)
     if log_format == "json":
         rename = {"asctime": "time", "levelname": "level", "name": "logger"}
         handler.setFormatter(
@@ -42,7 +56,10 @@ def setup(service: str, level: str, log_format: str) -> Callable[[], None]:
     writer = QueueListener(lines, handler)
     collector = _Collector(lines)
     collector.addFilter(_add_ids)
-    logging.basicConfig(level=level.upper(), handlers=[collector], force=True)
+    of_libraries = "INFO" if level == "debug" and not content else level.upper()
+    logging.basicConfig(level=of_libraries, handlers=[collector], force=True)
+    for own in _OWN_LOGGERS:
+        logging.getLogger(own).setLevel(level.upper())
     logging.captureWarnings(True)
     writer.start()
 
@@ -52,6 +69,25 @@ def setup(service: str, level: str, log_format: str) -> Callable[[], None]:
 
     atexit.register(finish)
     return finish
+
+
+def content() -> bool:
+    """Whether lines may hold what was said and written."""
+    return _content
+
+
+class _Writer(logging.StreamHandler[TextIO]):
+    """Writes lines to standard error, without what is secret."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        super().__init__(sys.stderr)
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        for secret in self._secrets:
+            line = line.replace(secret, "***")
+        return line
 
 
 class _Collector(QueueHandler):

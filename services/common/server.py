@@ -14,7 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common import logs, tracing
+from services.common import logs, secrets, tracing
 from services.common.access.access import Access, open_access
 from services.common.errors import ParleyError, StartupError
 from services.common.interceptor import Gate, ServerInterceptor
@@ -152,7 +152,13 @@ async def run(service: Service, settings: ServerSettings) -> None:
 
 def main(service: Service, settings: ServerSettings) -> None:
     """`run` as a program: exit code 0 after a signal, 1 with one line where it cannot serve."""
-    finish_logs = logs.setup(service.name, settings.log_level, settings.log_format)
+    finish_logs = logs.setup(
+        service.name,
+        settings.log_level,
+        settings.log_format,
+        content=settings.log_content,
+        secrets=secrets.of(settings),
+    )
     try:
         asyncio.run(run(service, settings))
     except (StartupError, ParleyError) as error:

@@ -55,6 +55,11 @@ class ServerSettings(SecuritySettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe level that is logged"
     )
+    log_content: bool = Field(
+        False,
+        description="let logs hold what was said and written: transcripts, prompts, answers, and at --log_level debug "
+        "what libraries say",
+    )
     log_format: Literal["json", "text"] = Field("json", description="json for machines, text for a terminal")
     drain_wait_s: float = Field(
         0.0, ge=0, description="seconds of NOT_SERVING before new calls are refused at shutdown"
@@ -233,7 +238,8 @@ def _open_flags(kind: type[ServerSettings], rest: Sequence[str]) -> dict[str, st
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not _is_open(kind, name):
             hint = nearest(name, kind.model_fields)
-            raise SettingsError(f"unknown flag {word}" + (f"; did you mean --{hint}?" if hint else "; see --help"))
+            shown = word.partition("=")[0] if word.startswith("-") else "(a value without one)"  # which may be a key
+            raise SettingsError(f"unknown flag {shown}" + (f"; did you mean --{hint}?" if hint else "; see --help"))
         if not equals:
             if not pending:
                 raise SettingsError(f"--{name} needs a value")

@@ -117,6 +117,8 @@ class Turns:
             meter.span.set({"gen_ai.response.id": response_id, "gen_ai.conversation.id": asked.conversation_id or None})
             if tracing.content():
                 meter.span.set({"gen_ai.input.messages": as_json(request.messages)})
+            if logs.content():
+                log.info("prompt", extra={"response_id": response_id, "messages": as_json(request.messages)})
 
             async def shorter() -> GenerationRequest | None:
                 nonlocal messages
@@ -145,6 +147,8 @@ class Turns:
                 await asyncio.gather(generating, return_exceptions=True)
                 if tracing.content():
                     meter.span.set({"gen_ai.output.messages": as_json(turn.answer())})
+                if logs.content():
+                    log.info("answer", extra={"response_id": response_id, "messages": as_json(turn.answer())})
             if running is not None:
                 await self._conversations.complete(running)
         assert turn.finished is not None

@@ -1,8 +1,10 @@
 """What the service does, without gRPC: recordings and live streams, within the bounds of admission."""
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
+from services.common import logs
 from services.common.admission import AdmissionQueue
 from services.common.audio_format import AudioFormat
 from services.common.errors import OverloadedError
@@ -16,6 +18,8 @@ from services.stt.schedule import Schedule
 from services.stt.segmenter import CountingSegmenter, Segmenter, VoiceSegmenter
 from services.stt.settings import SttSettings
 from services.stt.turn_end_model import TurnEndModel
+
+log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 2.0
 
@@ -76,6 +80,7 @@ class Transcriber:
             recording = RecordingTranscriber(self._schedule, segmenter, options, self._metrics)
             async with aclosing(recording.transcribe(audio)) as events:
                 async for event in events:
+                    _log(event)
                     yield event
 
     async def listen(
@@ -99,6 +104,7 @@ class Transcriber:
             )
             async with aclosing(listener.listen(incoming)) as events:
                 async for event in events:
+                    _log(event)
                     yield event
 
     def _segmenter(
@@ -109,3 +115,8 @@ class Transcriber:
             return CountingSegmenter(audio_format)
         endpointer = Endpointer(endpointing, manual_end=manual_end)
         return VoiceSegmenter(audio_format, self._schedule.new_detector(), endpointer)
+
+
+def _log(event: Event) -> None:
+    if logs.content() and isinstance(event, Transcript) and event.is_final:
+        log.info("transcript", extra={"utterance_id": event.utterance_id, "text": event.text})

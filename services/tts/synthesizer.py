@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from prometheus_client import CollectorRegistry
 
-from services.common import tracing
+from services.common import logs, tracing
 from services.common.admission import AdmissionQueue
 from services.common.errors import StartupError
 from services.common.settings import nearest
@@ -95,6 +95,8 @@ class Synthesizer:
         span.set({"parley.tts.voice": segment.voice.name, "parley.tts.characters": len(request.text)})
         if tracing.content():
             span.set({"parley.tts.text": request.text})
+        if logs.content():
+            log.info("speech", extra={"voice": segment.voice.name, "text": request.text})
         async with self._admission.admit():
             self._metrics.admitted(len(request.text))
             span.event("engine began")

@@ -7,8 +7,9 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
+from pydantic import BaseModel, SecretStr
 
-from services.common import logs
+from services.common import logs, secrets
 
 log = logging.getLogger("services.something")
 
@@ -19,6 +20,8 @@ def _logging_as_before() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
+    for own in ("services", "orchestrator"):
+        logging.getLogger(own).setLevel(logging.NOTSET)
     logging.captureWarnings(False)
 
 
@@ -88,3 +91,37 @@ def test_exceptions_and_warnings_are_logged_in_the_same_form(capsys: pytest.Capt
     failed, warned = lines(capsys, finish)
     assert "ValueError: what broke" in str(failed["exc_info"])
     assert "be careful" in str(warned["message"])
+
+
+@pytest.mark.parametrize(("content", "told"), [(False, ["ours"]), (True, ["ours", "theirs"])])
+def test_debug_lines_of_libraries_which_hold_whole_requests_come_only_with_content(
+    content: bool, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish = logs.setup("stt", "debug", "json", content=content)
+    assert logs.content() is content
+    log.debug("ours")
+    logging.getLogger("openai._base_client").debug("theirs")
+    assert [line["message"] for line in lines(capsys, finish)] == told
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_no_line_shows_a_secret(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    class Settings(BaseModel):
+        key: SecretStr = SecretStr('quo"ted-key')
+        store: SecretStr = SecretStr("memory")
+
+    environment = {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20abc%2Bdef,x=y"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        given = secrets.of(Settings(key=SecretStr('quo"ted-key2'), store=SecretStr("redis://u:pass%2Fword@h/0")))
+    finish = logs.setup("stt", "info", log_format, secrets=given)
+    log.info("memory %s %s", 'quo"ted-key2', "pass/word", extra={"also": "pass%2Fword abc+def"})
+    try:
+        raise ValueError('quo"ted-key2')
+    except ValueError:
+        log.exception("failed")
+    finish()
+    written = capsys.readouterr().err
+    assert "memory *** ***" in written
+    assert not [word for word in ("ted-key2", "pass/word", "pass%2Fword", "abc+def") if word in written]

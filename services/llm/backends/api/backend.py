@@ -260,9 +260,9 @@ def _json_object(data: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
-        raise failures.broken_off(f"no JSON: {data[:100]!r}") from None
+        raise failures.broken_off(f"no JSON in {len(data)} bytes") from None
     if not isinstance(value, dict):
-        raise failures.unreadable(f"no JSON object: {data[:100]!r}")
+        raise failures.unreadable(f"no JSON object in {len(data)} bytes")
     return value
 
 

@@ -59,7 +59,7 @@ def _checked(read: Callable[[Mapping[str, Any]], list[BackendEvent]], value: Map
     try:
         events = read(value)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise failures.unreadable(f"{type(error).__name__}: {error}") from None
+        raise failures.unreadable(f"not the API's JSON ({type(error).__name__})") from None
     for event in events:
         if not all(isinstance(text, str) for text in _texts(event)):
             raise failures.unreadable("a text that is none")
