@@ -23,7 +23,7 @@ from services.common.access.access import count_audio, open_access
 from services.common.access.token_file import digest_of, new_token
 from services.common.channel import open_channel
 from services.common.client_security import ClientSecurity
-from services.common.security_settings import SecuritySettings
+from services.common.settings import ServerSettings, load
 from tests.support.certificates import Authority
 from tests.support.servers import running
 from tests.support.signing import AUDIENCE, ISSUER, Signer
@@ -42,9 +42,8 @@ async def main() -> None:
         keys.write_text(signer.keys)
         authority = Authority(folder)
         pair = authority.certify("localhost", "127.0.0.1")
-        settings = SecuritySettings(
-            auth_token_file=file, auth_jwks=str(keys), auth_issuer=ISSUER, auth_audience=AUDIENCE
-        )
+        signed = (f"--auth_jwks={keys}", f"--auth_issuer={ISSUER}", f"--auth_audience={AUDIENCE}")
+        settings = load(ServerSettings, "parley", (f"--auth_token_file={file}", *signed))
         spent = await _spent(settings, token, signer.token(exp=int(time.time()) + 3600))
         mutual = ClientSecurity(True, authority.cert, pair.cert, pair.key)
         spent["certificates of a client looked at, for each call it makes"] = _timed(mutual.credentials())
@@ -67,7 +66,7 @@ async def main() -> None:
     save("security", {kind: {what: round(us, 2) for what, us in found.items()} for kind, found in rounded.items()})
 
 
-async def _spent(settings: SecuritySettings, token: str, signed: str) -> dict[str, float]:
+async def _spent(settings: ServerSettings, token: str, signed: str) -> dict[str, float]:
     access = open_access(settings)
     assert access is not None
 

@@ -1,15 +1,15 @@
 """Between the contract of VoiceAgentService and the orchestrator's plain data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
 from parley.agent.v1 import agent_service_pb2 as pb
-from parley.common.v1 import error_reason_pb2
+from parley.common.v1 import chat_pb2, error_reason_pb2
 
 from orchestrator import domain
 from orchestrator.single import SingleTurn
-from services.common.errors import InvalidArgumentError
+from services.common.errors import InvalidArgumentError, TextTooLongError
 from services.common.wire import audio_format, audio_format_message, check_id, duration
 
 _STATUSES = {
@@ -19,6 +19,7 @@ _STATUSES = {
     domain.ResponseStatus.FAILED: pb.RESPONSE_STATUS_FAILED,
 }
 MAX_INSTRUCTIONS_CHARACTERS = 32_000
+MAX_TOOLS, MAX_TOOLS_BYTES = 128, 256 << 10
 
 
 def merge_config(config: domain.SessionConfig, update: pb.SessionConfig) -> domain.SessionConfig:
@@ -44,6 +45,7 @@ def merge_config(config: domain.SessionConfig, update: pb.SessionConfig) -> doma
     if update.HasField("sampling"):
         changes["sampling"] = update.sampling
     if update.tools:
+        check_tools(update.tools)
         changes["tools"] = tuple(update.tools)
     if update.HasField("tool_choice"):
         changes["tool_choice"] = update.tool_choice
@@ -52,6 +54,18 @@ def merge_config(config: domain.SessionConfig, update: pb.SessionConfig) -> doma
     if update.output_modality != pb.OUTPUT_MODALITY_UNSPECIFIED:
         changes["text_only"] = update.output_modality == pb.OUTPUT_MODALITY_TEXT
     return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def check_tools(tools: Collection[chat_pb2.Tool]) -> None:
+    """Refuse more tools than a session may keep.
+
+    Raises:
+        InvalidArgumentError, TextTooLongError: there are too many, or what they say is too long.
+    """
+    if len(tools) > MAX_TOOLS:
+        raise InvalidArgumentError(f"{len(tools)} tools are more than {MAX_TOOLS}", field="session.tools")
+    if (size := sum(tool.ByteSize() for tool in tools)) > MAX_TOOLS_BYTES:
+        raise TextTooLongError(f"have {size} bytes in all; {MAX_TOOLS_BYTES} are the most", field="session.tools")
 
 
 def respond_request(request: pb.RespondRequest) -> SingleTurn:

@@ -122,6 +122,16 @@ LIMITS = (
         "INVALID_ARGUMENT",
     ),
     Limit(
+        "orchestrator", "orchestrator.convert:MAX_TOOLS", "tools of a session", "INVALID_ARGUMENT", "INVALID_ARGUMENT"
+    ),
+    Limit(
+        "orchestrator",
+        "orchestrator.convert:MAX_TOOLS_BYTES",
+        "bytes of a session's tools",
+        "INVALID_ARGUMENT",
+        "TEXT_TOO_LONG",
+    ),
+    Limit(
         "orchestrator",
         "orchestrator.session:MAX_QUEUED_TURNS",
         "turns that wait for the response that is running",

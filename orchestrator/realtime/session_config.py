@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from parley.common.v1 import audio_pb2, chat_pb2
 from pydantic import Field
 
-from orchestrator.convert import MAX_INSTRUCTIONS_CHARACTERS
+from orchestrator.convert import MAX_INSTRUCTIONS_CHARACTERS, check_tools
 from orchestrator.domain import SessionConfig, TurnDetection
 from orchestrator.realtime.models import BadEventError, Model
 from services.common.audio_format import AudioFormat, Encoding
@@ -231,8 +231,12 @@ def sampling(max_output_tokens: int | Literal["inf"] | None) -> chat_pb2.Samplin
 
 
 def tools(functions: list[FunctionTool]) -> tuple[chat_pb2.Tool, ...]:
-    """Functions as the model knows them."""
-    return tuple(
+    """Functions as the model knows them.
+
+    Raises:
+        InvalidArgumentError, TextTooLongError: there are too many, or what they say is too long.
+    """
+    known = tuple(
         chat_pb2.Tool(
             name=function.name,
             description=function.description or "",
@@ -240,6 +244,8 @@ def tools(functions: list[FunctionTool]) -> tuple[chat_pb2.Tool, ...]:
         )
         for function in functions
     )
+    check_tools(known)
+    return known
 
 
 def tool_choice(choice: Choice | None, functions: list[FunctionTool]) -> chat_pb2.ToolChoice | None:

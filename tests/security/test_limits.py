@@ -116,6 +116,16 @@ async def instructions(stack: Stack) -> None:
         pass
 
 
+async def session_tools(stack: Stack) -> None:
+    async with stack.session(tools=tool_set(*(f"tool_{number}" for number in range(129))).tools):
+        pass
+
+
+async def session_tools_bytes(stack: Stack) -> None:
+    async with stack.session(tools=tool_set("long", schema=f'{{"a": "{"a" * 300_000}"}}').tools):
+        pass
+
+
 async def queued_turns(stack: Stack) -> str:
     async with stack.session() as talk:
         for _ in range(6):
@@ -207,6 +217,8 @@ HITS: dict[str, Hit] = {
     "max_message_bytes": message,
     "max_metadata_bytes": metadata,
     "orchestrator.convert:MAX_INSTRUCTIONS_CHARACTERS": instructions,
+    "orchestrator.convert:MAX_TOOLS": session_tools,
+    "orchestrator.convert:MAX_TOOLS_BYTES": session_tools_bytes,
     "orchestrator.session:MAX_QUEUED_TURNS": queued_turns,
     "orchestrator.live:MAX_ITEMS_WAITING": items,
     "services.stt.domain:MAX_RECORDING_S": recording,

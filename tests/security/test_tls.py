@@ -32,7 +32,8 @@ def authority(tmp_path: Path) -> Authority:
 
 
 def trusting(authority: Authority, pair: Certified | None = None, name: str = "") -> ClientSecurity:
-    return ClientSecurity(True, authority.cert, pair and pair.cert, pair and pair.key, name)
+    own = (None, None) if pair is None else (pair.cert, pair.key)
+    return ClientSecurity(True, authority.cert, *own, name)
 
 
 async def voices(address: str, security: ClientSecurity) -> grpc.StatusCode:
