@@ -145,6 +145,8 @@ def test_an_exception_in_one_sequence_leaves_the_others_unharmed() -> None:
     class Broken:
         greedy, key, samples = False, None, False
 
+        def hold_back_ends(self, logits: torch.Tensor, tokens: int) -> None: ...
+
         def choose(self, logits: torch.Tensor, tokens: list[int]) -> torch.Tensor:
             raise ValueError("no token for you")
 

@@ -68,18 +68,25 @@ class Sampler:
     @property
     def key(self) -> tuple[Any, ...] | None:
         """Equal for those that may draw together; None for one that draws alone."""
-        return None if self._looking or self._generator or self._min_new_tokens else self._key
+        return None if self._looking or self._generator else self._key
 
     @property
     def greedy(self) -> bool:
         """Whether it always takes the likeliest token, and changes no logits."""
-        return not self.samples and not self._looking and not self._plain and not self._min_new_tokens
+        return not self.samples and not self._looking and not self._plain
+
+    def hold_back_ends(self, logits: torch.Tensor, tokens: int) -> None:
+        """Take the end tokens out of logits (vocabulary,), in place, while the answer has too few tokens.
+
+        Args:
+            tokens: of context and answer.
+        """
+        if tokens - self._prompt_length < self._min_new_tokens:
+            logits.index_fill_(0, self._ends, -math.inf)
 
     def choose(self, logits: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """The next token, (1,), of logits (1, vocabulary) after the tokens of the context and the answer."""
         scores = logits.float()
-        if len(tokens) - self._prompt_length < self._min_new_tokens:
-            scores = scores.index_fill(1, self._ends, -math.inf)
         if self._looking:
             scores = self._looking(torch.tensor([list(tokens)], device=scores.device), scores)  # type: ignore[arg-type]
         return self.draw(scores)
@@ -144,10 +151,12 @@ def choose(logits: torch.Tensor, samplers: Sequence[Sampler], tokens: Sequence[S
     """The next token of each row of logits (rows, vocabulary); one look at the device for all of them.
 
     Args:
-        logits: after each sequence's last token.
+        logits: after each sequence's last token; changed in place.
         samplers: the sequences'.
         tokens: of each sequence, context and answer.
     """
+    for row, sampler, known in zip(logits, samplers, tokens, strict=True):
+        sampler.hold_back_ends(row, len(known))
     failed: dict[int, Exception] = {}
     chosen = logits.argmax(-1)
     groups: dict[Any, list[int]] = {}
