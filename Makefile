@@ -120,6 +120,7 @@ bench: install ## measure: voice to voice, overhead, memory; results in benchmar
 	$(BIN)/python -m benchmarks.llm_gateway
 	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.images
+	$(BIN)/python -m benchmarks.round_trip
 
 KUBERNETES := build/kubernetes-1.20
 test-old-cluster: install-deploy $(KUBERNETES)/pause ## apply the manifests to a real Kubernetes 1.20, built first (ten minutes), until its pods answer

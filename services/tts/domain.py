@@ -23,6 +23,7 @@ class Voice:
         language_codes: BCP-47, the main one first; "mul" for any language.
         native_format: what it sounds like unconverted.
         scripts: the scripts that it can read, as the first word of Unicode's character names ("LATIN"); None for all.
+        reads_everything: whether it says numbers, dates and addresses well itself, better than rules do.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Voice:
     language_codes: tuple[str, ...]
     native_format: AudioFormat
     scripts: frozenset[str] | None = None
+    reads_everything: bool = False
 
     def speaks(self, language_code: str) -> bool:
         """Whether it speaks the language; a dialect of it ("en-GB" for "en-US") counts."""

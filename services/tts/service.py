@@ -9,6 +9,7 @@ from services.common.load import Load
 from services.common.server import Service
 from services.tts import engines
 from services.tts.metrics import TtsMetrics
+from services.tts.reading.lexicon import load_lexicon
 from services.tts.servicer import TextToSpeechServicer
 from services.tts.settings import TtsSettings
 from services.tts.synthesizer import Synthesizer
@@ -29,6 +30,8 @@ class TtsService(Service):
             engines.build(settings),
             admission,
             default_voice=settings.tts_voice,
+            fallback_voice=settings.tts_fallback_voice,
+            lexicon=load_lexicon(settings.tts_lexicon),
             max_characters=settings.tts_max_characters,
             metrics=TtsMetrics(),
         )

@@ -1,5 +1,6 @@
 """Flags of the TTS service."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
@@ -49,6 +50,17 @@ class TtsSettings(ServerSettings):
         "",
         description="voice of requests that name none",
         json_schema_extra={**_ENGINE, "default_text": "the engine's own"},
+    )
+    tts_fallback_voice: str = Field(
+        "",
+        description="who speaks what the voice asked for cannot read: a voice of the engine, or another engine such as "
+        "espeak-ng, or a voice of that (espeak-ng/ru); without one, such text is refused",
+        json_schema_extra=_ENGINE,
+    )
+    tts_lexicon: Path | None = Field(
+        None,
+        description="YAML file of words and how they are said, `SQL: sequel`; a word in lower case stands for any case",
+        json_schema_extra=_ENGINE,
     )
     tts_piper_python: str = Field(
         "",

@@ -25,7 +25,10 @@ from services.tts.domain import (
     filter_voices,
 )
 from services.tts.engines.base import Engine
+from services.tts.fallback import Fallback
 from services.tts.metrics import Onset, TtsMetrics
+from services.tts.reading import as_said
+from services.tts.reading.lexicon import NO_LEXICON, Lexicon
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ class Synthesizer:
         engine: speaks.
         admission: bounds the requests at work.
         default_voice: of requests that name none; "" for the engine's own.
+        fallback_voice: who speaks what the voice cannot read, as `--tts_fallback_voice` has it; "" for nobody.
+        lexicon: how words are to be said.
         max_characters: longest text of a request.
         metrics: where durations go; without any, nowhere.
     """
@@ -47,6 +52,8 @@ class Synthesizer:
         admission: AdmissionQueue,
         *,
         default_voice: str,
+        fallback_voice: str = "",
+        lexicon: Lexicon = NO_LEXICON,
         max_characters: int,
         metrics: TtsMetrics | None = None,
     ) -> None:
@@ -55,6 +62,8 @@ class Synthesizer:
         self._engine = engine
         self._admission = admission
         self._default_voice = default_voice
+        self._fallback = Fallback(fallback_voice)
+        self._lexicon = lexicon
         self._max_characters = max_characters
 
     async def load(self) -> None:
@@ -64,6 +73,7 @@ class Synthesizer:
             StartupError: where it does not load, or lacks the default voice.
         """
         await self._engine.load()
+        self._fallback.check(self._engine.voices)
         names = [voice.name for voice in self._engine.voices]
         if self._default_voice and self._default_voice not in names:
             hint = nearest(self._default_voice, names)
@@ -130,6 +140,11 @@ class Synthesizer:
         default = self._default_voice or self._engine.default_voice
         voice = choose_voice(self._engine.voices, default, request.voice, request.language_code)
         text = texts.clean(request.text)
+        if script := texts.foreign_script(text, voice):
+            voice = self._fallback.instead_of(voice, script, request.language_code, self._engine.voices)
+        text = self._lexicon.apply(text)
+        if not voice.reads_everything:
+            text = as_said(text, request.language_code or voice.language_codes[0])
         readable = texts.readable_by(text, voice)
         if readable != text:
             log.warning("letters of other scripts are left out", extra={"voice": voice.name})

@@ -55,6 +55,19 @@ def has_speech(text: str) -> bool:
     return any(c.isalnum() for c in text)
 
 
+def foreign_script(text: str, voice: Voice) -> str:
+    """The script of most letters of a text where the voice cannot read more than half of them; else ""."""
+    scripts = voice.scripts
+    if scripts is None or text.isascii():
+        return ""
+    letters = [c for c in text if c.isalpha()]
+    foreign = [c for c in letters if not _is_of(c, scripts)]
+    if 2 * len(foreign) <= len(letters):
+        return ""
+    names = [unicodedata.name(c, "UNNAMED").split()[0] for c in foreign]
+    return max(sorted(set(names)), key=names.count)
+
+
 def readable_by(text: str, voice: Voice) -> str:
     """The text without letters of scripts that the voice cannot read; they would be left out or read as nonsense.
 

@@ -87,7 +87,7 @@ class OpenAiEngine(Engine):
         rate_hz = await self._native_rate_hz()
         native = AudioFormat(Encoding.PCM_S16LE, rate_hz)
         languages = (settings.tts_language or ANY_LANGUAGE,)
-        self.voices = tuple(Voice(name, self.name, languages, native) for name in names)
+        self.voices = tuple(Voice(name, self.name, languages, native, reads_everything=True) for name in names)
 
     async def synthesize(self, segment: Segment) -> AsyncGenerator[Samples, None]:
         """Blocks as they arrive. The rate is ours to keep: not every provider honours `speed`."""

@@ -166,3 +166,14 @@ async def test_the_server_speaks_with_it_in_the_format_asked_for_and_leaves_no_p
             assert b"RIFF" not in result.data
         german = await synthesize(address, pb.SynthesizeRequest(text="Guten Tag", language_code="de"))
         assert german.started.voice == "de"
+
+
+async def test_it_speaks_what_the_embedded_voice_cannot_read() -> None:
+    async with server("tts", "--tts_fallback_voice=espeak-ng") as address:
+        english = await synthesize(address, pb.SynthesizeRequest(text="Hello there."))
+        russian = await synthesize(address, pb.SynthesizeRequest(text="Привет, как дела?"))
+        german = await synthesize(address, pb.SynthesizeRequest(text="Guten Tag.", language_code="de"))
+    for result, voice in ((english, "heart"), (russian, "ru"), (german, "de")):
+        result.check_contract()
+        assert result.started.voice == voice
+        assert np.abs(result.samples).max() > 0.1

@@ -16,6 +16,7 @@ from services.common.errors import InvalidArgumentError, OverloadedError, Startu
 from services.tts.domain import Chunk, Completed, Event, Segment, Started, SynthesisRequest, Voice
 from services.tts.engines.base import Engine
 from services.tts.metrics import TtsMetrics
+from services.tts.reading.lexicon import Lexicon
 from services.tts.synthesizer import Synthesizer
 from tests.support.spans import recorded
 
@@ -223,3 +224,25 @@ async def test_the_span_of_a_request_tells_its_length_and_its_text_only_where_th
         assert served.attributes["parley.tts.characters"] == 6
         assert served.attributes["parley.tts.audio_s"] == pytest.approx(1.0)
         assert served.attributes.get("parley.tts.text") == ("Hello." if content else None)
+
+
+async def test_numbers_are_words_in_english_and_the_lexicon_goes_first() -> None:
+    engine = ScriptedEngine()
+    admission = AdmissionQueue("syntheses", running=1, waiting=0)
+    lexicon = Lexicon({"Parley": "par lee", "B2B": "business to business"})
+    made = Synthesizer(engine, admission, default_voice="", lexicon=lexicon, max_characters=100)
+    await made.load()
+    await events(made, SynthesisRequest("Parley has 2 B2B users at 7:30 pm."))
+    await events(made, SynthesisRequest("Parley hat 2 Kunden.", language_code="de"))
+    english, german = engine.segments
+    assert english.text == "par lee has two business to business users at seven thirty P.M."
+    assert german.text == "par lee hat 2 Kunden."
+
+
+async def test_a_script_that_the_voice_cannot_read_goes_to_the_fallback_voice() -> None:
+    engine = ScriptedEngine(second())
+    admission = AdmissionQueue("syntheses", running=1, waiting=0)
+    made = Synthesizer(engine, admission, default_voice="", fallback_voice="bob", max_characters=100)
+    await made.load()
+    assert (await events(made, SynthesisRequest("Привет, мир")))[0] == Started("bob", NATIVE)
+    assert engine.segments[0].text == "Привет, мир"
