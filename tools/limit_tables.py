@@ -76,6 +76,13 @@ class Limit:
 LIMITS = (
     Limit("any", "max_message_bytes", "bytes of a message", "RESOURCE_EXHAUSTED", GRPC),
     Limit("any", "max_metadata_bytes", "bytes of a call's metadata", "RESOURCE_EXHAUSTED", GRPC),
+    Limit(
+        "any",
+        "max_load",
+        "share of the event loop's time; the work is measured, and what does not fit is refused",
+        "RESOURCE_EXHAUSTED",
+        "OVERLOADED",
+    ),
     Limit("any", "token_max_sessions", "calls at a time with one token", "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"),
     Limit(
         "any",

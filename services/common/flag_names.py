@@ -104,6 +104,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "tts_max_waiting",
         "tts_max_characters",
         "tts_max_delay_s",
+        "tts_piper_python",
         "fake_tts_delay_ms",
         "fake_tts_ms_per_character",
         # Language model

@@ -47,6 +47,7 @@ FLAGS = {
 }
 _TOKENS, _SESSIONS = "tests/security/test_tokens.py", "tests/integration/orchestrator/test_limits.py"
 ELSEWHERE = {
+    "max_load": ("tests/integration/common/test_overload.py", "max_load"),
     "token_max_sessions": (_TOKENS, '"sessions": 1'),
     "token_requests_per_minute": (_TOKENS, '"requests_per_minute": 6'),
     "token_audio_seconds_per_day": (_TOKENS, '"audio_seconds_per_day": 1'),

@@ -98,7 +98,7 @@ def test_a_negative_value_is_no_flag() -> None:
     [
         (["--tts_thread", "2"], "unknown flag --tts_thread; did you mean --tts_threads?"),
         (["--zzzzzz"], "unknown flag --zzzzzz; see --help"),
-        (["stray"], "unknown flag stray; see --help"),
+        (["stray"], "unknown flag (a value without one); see --help"),
         (["--tts_threads"], "--tts_threads: expected one argument"),
         (
             ["--tts_threads", "many"],
