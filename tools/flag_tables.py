@@ -29,19 +29,29 @@ def page() -> str:
     from services.common.settings import ServerSettings
 
     common = ServerSettings.model_fields
-    parts = [_HEAD, "## Every program\n", _table(common)]
+    parts = [_HEAD, "## Every program\n", *_tables(common)]
     for program, place in PROGRAMS.items():
         module, _, name = place.partition(":")
         fields = getattr(import_module(module), name).model_fields
-        groups: dict[str, dict[str, Any]] = {}
-        for flag, field in fields.items():
-            extra = field.json_schema_extra or {}
-            if not extra.get("hidden") and not (flag in common and _row(flag, field) == _row(flag, common[flag])):
-                groups.setdefault(str(extra.get("group", "server")), {})[flag] = field
-        parts.append(f"## {program}\n")
-        for group, flags in groups.items():
-            parts += [f"{group[0].upper()}{group[1:]}\n", _table(flags)]
+        own = {
+            flag: field
+            for flag, field in fields.items()
+            if not (flag in common and _row(flag, field) == _row(flag, common[flag]))
+        }
+        parts += [f"## {program}\n", *_tables(own)]
     return "\n".join(parts)
+
+
+def _tables(fields: dict[str, Any]) -> list[str]:
+    """One for each group, that of the server first."""
+    groups: dict[str, dict[str, Any]] = {"server": {}}
+    for flag, field in fields.items():
+        extra = field.json_schema_extra or {}
+        if not extra.get("hidden"):
+            groups.setdefault(str(extra.get("group", "server")), {})[flag] = field
+    return [
+        part for group, flags in groups.items() if flags for part in (f"{group[0].upper()}{group[1:]}\n", _table(flags))
+    ]
 
 
 def _table(flags: dict[str, Any]) -> str:

@@ -212,7 +212,7 @@ def _parser(kind: type[ServerSettings], program: str) -> argparse.ArgumentParser
     """A flag for each field, grouped by the field's `group`; values stay text, pydantic reads them."""
     parser = _Parser(program, description=kind.__doc__, allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of these flags as keys")
-    groups: dict[str, argparse._ArgumentGroup] = {}
+    groups = {"server": parser.add_argument_group("server")}
     for name, field in kind.model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         title = str(extra.get("group", "server"))
