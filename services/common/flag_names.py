@@ -105,6 +105,8 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "tts_max_characters",
         "tts_max_delay_s",
         "tts_piper_python",
+        "tts_fallback_voice",
+        "tts_lexicon",
         "fake_tts_delay_ms",
         "fake_tts_ms_per_character",
         # Language model
