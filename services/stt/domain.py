@@ -50,13 +50,16 @@ class Recognition:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What one recognizer can do; `languages` are the model's own codes."""
+    """What one recognizer can do; `languages` are the model's own codes. `recognizes_meanwhile`: what is being said may
+    be recognized now and then; otherwise interim results come at pauses alone.
+    """
 
     name: str
     engine: str
     languages: tuple[str, ...]
     supports_word_timings: bool
     supports_interim_results: bool = True
+    recognizes_meanwhile: bool = True
 
 
 @dataclass(frozen=True)

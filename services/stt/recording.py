@@ -69,7 +69,7 @@ class RecordingTranscriber:
         utterance = Utterance(self._options, windows[0].onset if windows else 0)
         for window in windows:
             samples = self._segmenter.samples(window.start, window.end)
-            if self._options.interim_results and self._schedule.info.supports_interim_results:
+            if self._options.interim_results and self._schedule.info.recognizes_meanwhile:
                 heard = await self._schedule.interim(samples.view, utterance.request)
                 if heard is not None:
                     self._recognized(heard, samples, interim=True)

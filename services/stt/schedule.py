@@ -103,8 +103,10 @@ class Schedule:
         now = asyncio.get_running_loop().time()
         return self.load(streams) <= _MOST_LOAD and all(now - final.since <= _LATE_S for final in self._finals)
 
-    async def final(self, samples: Samples, request: RecognitionRequest) -> Recognition:
-        """Recognize as well as the engine can; cancel the awaiting task to stop.
+    async def final(
+        self, samples: Samples, request: RecognitionRequest, heard: Callable[[Recognition], None] = lambda _: None
+    ) -> Recognition:
+        """Recognize as well as the engine can, telling `heard` what it knows early; cancel the awaiting task to stop.
 
         Raises:
             whatever the engine raises.
@@ -118,7 +120,7 @@ class Schedule:
             await final.turn
             begun = asyncio.get_running_loop().time()
             try:
-                return await self._engine.recognize(samples, request)
+                return await self._engine.recognize_aloud(samples, request, heard)
             finally:
                 self._demand.worked(asyncio.get_running_loop().time() - begun)
         finally:

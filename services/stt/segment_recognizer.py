@@ -137,6 +137,8 @@ class SegmentRecognizer:
         segment = self._segment
         if not self._wants_interim or segment is None or self.finals_due:
             return
+        if not self._schedule.info.recognizes_meanwhile:
+            return
         if segment.ahead is not None or (segment.interim is not None and not segment.interim.done()):
             return
         now, last_speech = self._segmenter.position, self._segmenter.last_speech
@@ -147,8 +149,10 @@ class SegmentRecognizer:
         segment.interim_at = now
         segment.interim = self._tasks.spawn(self._interim(segment))
 
-    async def _final(self, samples: Samples, request: RecognitionRequest) -> Recognition:
-        recognition = await self._schedule.final(samples, request)
+    async def _final(
+        self, samples: Samples, request: RecognitionRequest, heard: Callable[[Recognition], None] = lambda _: None
+    ) -> Recognition:
+        recognition = await self._schedule.final(samples, request, heard)
         self._recognized(recognition, samples, interim=False)
         return recognition
 
@@ -157,7 +161,12 @@ class SegmentRecognizer:
         self.processing_s += recognition.processing_s
 
     async def _recognize_ahead(self, segment: _Segment, samples: Samples) -> Recognition:
-        recognition = await self._final(samples, segment.utterance.request)
+        def heard(early: Recognition) -> None:
+            if self._segment is segment and not self.finals_due:
+                transcript = segment.utterance.interim(early, segment.start, segment.ahead_end)
+                self._tasks.spawn(self._offer(transcript))
+
+        recognition = await self._final(samples, segment.utterance.request, heard)
         if self._segment is segment and not self.finals_due:  # the endpoint is yet to come: the best interim there is
             await self._paused(segment, recognition)
         return recognition

@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from services.common.audio import Samples
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
@@ -47,6 +48,12 @@ class Engine(ABC):
             request: language, hints, word timings.
             interim: prefer speed to accuracy.
         """
+
+    async def recognize_aloud(
+        self, samples: Samples, request: RecognitionRequest, heard: Callable[[Recognition], None]
+    ) -> Recognition:
+        """The same; those that know the first words before the last tell `heard` each time they know more."""
+        return await self.recognize(samples, request)
 
     @abstractmethod
     async def aclose(self) -> None:

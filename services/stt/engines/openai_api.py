@@ -1,19 +1,20 @@
 """Recognition by any server with OpenAI's `/v1/audio/transcriptions`: OpenAI itself, Groq, speaches, LocalAI, …
 
 Speech is still found here; what is sent is one utterance at a time, as a WAV file. The server's own doubts, where it
-tells any (`verbose_json`), pass through the same guards as the local models'.
+tells any (`verbose_json`), pass through the same guards as the local models'. OpenAI's newer models send the text while
+they write it (`stream`): the words of a pause are shown as they come. A server that answers in one piece may do so.
 """
 
 import io
 import time
 import wave
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from services.common import openai_api
 from services.common.audio import Samples, encode
 from services.common.audio_format import AudioFormat, Encoding
-from services.common.errors import StartupError
+from services.common.errors import StartupError, UpstreamError, UpstreamTimeoutError
 from services.stt import languages
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest, Word
 from services.stt.engines.base import ListeningEngine
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "openai-api"
 _PLAIN_MODELS = "gpt-"
-"""OpenAI's newer models answer with the text alone; Whisper models tell language, doubts and words."""
+"""OpenAI's newer models answer with the text alone, and stream it; Whisper models tell language, doubts and words."""
 _FORMAT = AudioFormat(Encoding.PCM_S16LE, SAMPLE_RATE_HZ)
 
 
@@ -66,10 +67,17 @@ class OpenAiEngine(ListeningEngine):
             NAME,
             languages.WHISPER_CODES,
             supports_word_timings=self._tells_more,
-            supports_interim_results=self._settings.stt_api_interim,
+            supports_interim_results=self._settings.stt_api_interim or not self._tells_more,
+            recognizes_meanwhile=self._settings.stt_api_interim,
         )
 
     async def recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
+        return await self.recognize_aloud(samples, request, lambda _: None)
+
+    async def recognize_aloud(
+        self, samples: Samples, request: RecognitionRequest, heard: Callable[[Recognition], None]
+    ) -> Recognition:
+        import httpx2
         import openai
 
         if self._client is None:
@@ -82,13 +90,25 @@ class OpenAiEngine(ListeningEngine):
             options["prompt"] = f"{', '.join(request.hints)}."
         if request.word_timings and self._tells_more:
             options["timestamp_granularities"] = ["word", "segment"]
+        if not self._tells_more:
+            options["stream"] = True
         try:
-            answer = await self._client.audio.transcriptions.create(
+            async with self._client.audio.transcriptions.with_streaming_response.create(
                 file=("audio.wav", wav(samples), "audio/wav"), model=self._model, **options
-            )
+            ) as response:
+                if response.headers.get("content-type", "").startswith("text/event-stream"):
+                    answer = await _written(await response.parse(), request, heard)
+                else:
+                    answer = await response.json()
         except openai.OpenAIError as error:
             raise openai_api.explain(error, "transcription", "audio") from None
-        return read(answer.model_dump(), request, time.monotonic() - begun)
+        except httpx2.TimeoutException:
+            raise UpstreamTimeoutError("the transcription provider did not answer in time", retry_after_s=1.0) from None
+        except (httpx2.HTTPError, httpx2.StreamError, ValueError):
+            raise UpstreamError("the transcription provider broke off its answer", retry_after_s=1.0) from None
+        if not isinstance(answer, Mapping):
+            raise UpstreamError("the transcription provider gave no answer", retry_after_s=1.0)
+        return read(answer, request, time.monotonic() - begun)
 
     async def aclose(self) -> None:
         if self._client is not None:
@@ -98,6 +118,20 @@ class OpenAiEngine(ListeningEngine):
 def create(settings: SttSettings) -> OpenAiEngine:
     """The engine as the settings want it."""
     return OpenAiEngine(settings)
+
+
+async def _written(
+    stream: AsyncIterable[Any], request: RecognitionRequest, heard: Callable[[Recognition], None]
+) -> Mapping[str, Any] | None:
+    """The text that comes in pieces, which `heard` is told of; None where the end is missing."""
+    text = ""
+    async for event in stream:
+        if event.type == "transcript.text.delta":
+            text += event.delta
+            heard(Recognition(text.strip(), request.language or "en", quick=True))
+        elif event.type == "transcript.text.done":
+            return {"text": event.text}
+    return None
 
 
 def wav(samples: Samples) -> bytes:

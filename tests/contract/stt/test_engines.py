@@ -2,40 +2,30 @@
 
 import asyncio
 import contextlib
-import re
-import socket
-import sys
-import wave
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import httpx2
-import jiwer
 import numpy as np
 import pytest
 import pytest_asyncio
-import yaml
 
-from services.common.audio import Samples, decode_frames
 from services.common.settings import load
-from services.stt import engines, weights
+from services.stt import engines
 from services.stt.domain import RecognitionRequest
 from services.stt.engines.base import Engine
 from services.stt.settings import SttSettings
-from tests.support.stt_doubles import PCM16
+from tests.support.recordings import errors as word_errors
+from tests.support.recordings import recorded
+from tests.support.transcription_server import transcription_server
 
 pytestmark = [pytest.mark.models, pytest.mark.asyncio(loop_scope="module")]
 
-SAMPLES = Path(__file__).resolve().parents[3] / "samples"
-SAID = "he might even have been made amiable himself"
 ENGINES = {
     "faster-whisper base": ("--stt_interim_model_name", ""),
     "faster-whisper tiny.en": ("--stt_model_name", "package:whisper-tiny.en"),
     "transformers Whisper base": ("--stt", "transformers"),
     "openai-api": ("--stt", "openai-api", "--stt_model_name", "whisper-1", "--stt_api_timeout_s", "60"),
 }
-SERVER_START_S = 90.0
 
 
 @dataclass
@@ -46,52 +36,13 @@ class Loaded:
     engine: Engine
 
 
-@contextlib.asynccontextmanager
-async def transcription_server(model: str, folder: Path) -> AsyncIterator[str]:
-    """A real server of `/v1/audio/transcriptions` (faster-whisper-server), on a free loopback port; its base URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    light = {"model_options": {"compute_type": "int8", "cpu_threads": 2}, "transcribe_options": {"beam_size": 1}}
-    config = folder / "server.yaml"
-    config.write_text(yaml.safe_dump({"models": [{"name": "whisper-1", "path": model, **light}]}))
-    process = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-m",
-            "faster_whisper_server",
-            "--config",
-            str(config),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(SERVER_START_S), httpx2.AsyncClient() as client:
-            while True:
-                assert process.returncode is None, "the server ended before it served"
-                with contextlib.suppress(httpx2.TransportError):
-                    await client.get(f"http://127.0.0.1:{port}/health")
-                    break
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENGINES)
 async def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loaded]:
     name = request.param
     async with contextlib.AsyncExitStack() as stack:
         flags = [*ENGINES[name]]
         if name == "openai-api":
-            model = weights.locate("package:whisper-base", SttSettings().cache_dir).source
-            server = transcription_server(model, tmp_path_factory.mktemp("server"))
+            server = transcription_server(tmp_path_factory.mktemp("server"))
             flags += ["--stt_api_base_url", await stack.enter_async_context(server)]
         engine = engines.create(load(SttSettings, "parley-stt", flags))
         await engine.load()
@@ -99,13 +50,8 @@ async def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         await engine.aclose()
 
 
-def recorded(name: str) -> Samples:
-    with wave.open(str(SAMPLES / f"austen_{name}.wav")) as file:
-        return decode_frames(file.readframes(file.getnframes()), PCM16)
-
-
 def errors(text: str) -> float:
-    return float(jiwer.wer(SAID, re.sub(r"[^a-z ]", "", text.lower())))
+    return word_errors(text, "0930")
 
 
 async def test_recorded_speech_is_understood(loaded: Loaded) -> None:

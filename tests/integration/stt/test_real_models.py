@@ -1,12 +1,9 @@
 """The STT program with its embedded models, on recorded speech (LibriVox, Sense and Sensibility)."""
 
-import re
-import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
-import jiwer
 import numpy as np
 import psutil
 import pytest
@@ -15,23 +12,17 @@ from google.protobuf.duration_pb2 import Duration
 from parley.stt.v1 import stt_service_pb2 as pb
 from parley.stt.v1 import stt_service_pb2_grpc as pb_grpc
 
-from services.common.audio import Samples, decode_frames, encode, resample
+from services.common.audio import Samples, encode, resample
 from services.common.audio_format import AudioFormat, Encoding
 from services.common.wire import audio_format_message
+from tests.support.recordings import TEXTS, errors, recorded
 from tests.support.servers import RunningServer, running
+from tests.support.sounds import SOUNDS, sound
 from tests.support.stt_client import FORCE, Heard, UntilInterim, audio, config, opening, stream, transcribe
-from tests.support.stt_doubles import PCM16, pcm16, silence
+from tests.support.stt_doubles import pcm16, silence
 
 pytestmark = [pytest.mark.models, pytest.mark.asyncio(loop_scope="module")]
 
-SAMPLES = Path(__file__).resolve().parents[3] / "samples"
-TEXTS = {
-    "0870": "and mister john dashwood had then leisure to consider how much there might be prudently in his power to "
-    "do for them",
-    "0880": "he was not an ill disposed young man",
-    "0890": "unless to be rather cold hearted and rather selfish is to be ill disposed",
-    "0930": "he might even have been made amiable himself",
-}
 MAX_RESIDENT_BYTES = 700e6
 
 
@@ -39,17 +30,6 @@ MAX_RESIDENT_BYTES = 700e6
 async def stt() -> AsyncIterator[RunningServer]:
     async with running("stt") as started:
         yield started
-
-
-def recorded(name: str) -> Samples:
-    with wave.open(str(SAMPLES / f"austen_{name}.wav")) as file:
-        return decode_frames(file.readframes(file.getnframes()), PCM16)
-
-
-def errors(text: str, *names: str) -> float:
-    """Word error rate against what was really said."""
-    plain = re.sub(r"[^a-z ]", "", text.lower().replace("-", " ").replace("mr.", "mister"))
-    return float(jiwer.wer(" ".join(TEXTS[name] for name in names), plain))
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -137,6 +117,14 @@ async def test_noise_gives_no_invented_text(stt: RunningServer, kind: str) -> No
     assert "".join(transcript.text for transcript in live.of("transcript")) == ""
     released = await stream(stt.address, [opening(manual_end=True), *audio(data), FORCE])
     assert [final.text for final in released.finals] == [""]
+
+
+async def test_ten_minutes_of_noise_music_and_silence_give_no_word(stt: RunningServer) -> None:
+    data = pcm16(*(sound(kind) for kind in SOUNDS))
+    assert len(data) >= 10 * 60 * 32_000
+    heard = await stream(stt.address, [opening(config(enable_interim_results=True)), *audio(data, 16_000)])
+    assert heard.of("completed")
+    assert [transcript.text for transcript in heard.of("transcript") if transcript.text] == []
 
 
 async def test_a_pause_inside_a_sentence_does_not_part_it(stt: RunningServer) -> None:

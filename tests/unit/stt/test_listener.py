@@ -1,7 +1,7 @@
 """A live stream: the order of its events, decoding ahead of the endpoint, and its end. No clock: audio is time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -9,11 +9,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.common import tracing
+from services.common.audio import Samples
 from services.common.audio_format import AudioFormat, Encoding
 from services.common.errors import UnsupportedAudioError
 from services.stt.domain import (
     Completed,
     Event,
+    ModelInfo,
+    Recognition,
     RecognitionRequest,
     SpeechPaused,
     SpeechResumed,
@@ -579,3 +582,24 @@ async def test_an_utterance_is_a_part_of_the_turn_s_trace_and_tells_its_text_onl
         assert recognized.parent == utterance.context
         assert [name for name, _ in utterance.events] == ["end of speech", "turn ended"]
         assert utterance.attributes.get("parley.stt.transcript") == (texts(said)[0] if content else None)
+
+
+async def test_what_an_engine_knows_early_is_shown_at_the_pause() -> None:
+    class Aloud(ScriptedEngine):
+        async def recognize_aloud(
+            self, samples: Samples, request: RecognitionRequest, heard: Callable[[Recognition], None]
+        ) -> Recognition:
+            for text in ("He was", "He was not"):
+                heard(Recognition(text, "en", quick=True))
+                await asyncio.sleep(0)
+            return await self.recognize(samples, request)
+
+        @property
+        def info(self) -> ModelInfo:
+            return replace(super().info, recognizes_meanwhile=False)
+
+    engine = Aloud(texts=["He was not here."])
+    events = await listen(engine, pcm16(speech(2), silence(1)), options=INTERIM)
+    assert texts(events, final=False)[:2] == ["He was", "He was not"]
+    assert texts(events) == ["He was not here."]
+    assert [call.interim for call in engine.calls] == [False]

@@ -28,6 +28,7 @@ class Provider:
     """Answers with `status` and `body`; keeps what it was sent."""
 
     status: int = 200
+    content_type: str = "application/json"
     body: Any = field(default_factory=lambda: {"text": " Hello."})
     requests: list[bytes] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
@@ -44,7 +45,7 @@ def providing() -> Iterator[Provider]:
             provider.keys.append(self.headers.get("authorization", ""))
             body = provider.body if isinstance(provider.body, bytes) else json.dumps(provider.body).encode()
             self.send_response(provider.status)
-            self.send_header("content-type", "application/json")
+            self.send_header("content-type", provider.content_type)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -70,12 +71,16 @@ def provider() -> Iterator[Provider]:
         yield started
 
 
-async def recognize(provider: Provider, request: RecognitionRequest, *flags: str) -> Recognition:
+async def recognize(
+    provider: Provider, request: RecognitionRequest, *flags: str, heard: list[str] | None = None
+) -> Recognition:
     argv = ["--stt", "openai-api", "--stt_api_base_url", provider.url, "--stt_api_max_retries", "0", *flags]
     engine = engines.create(load(SttSettings, "parley-stt", argv))
     await engine.load()
     try:
-        return await engine.recognize(SECOND, request)
+        if heard is None:
+            return await engine.recognize(SECOND, request)
+        return await engine.recognize_aloud(SECOND, request, lambda early: heard.append(early.text))
     finally:
         await engine.aclose()
 
@@ -102,6 +107,45 @@ async def test_the_servers_own_doubts_and_words_are_heard(provider: Provider) ->
     heard = await recognize(provider, asked, "--stt_model_name", "whisper-1")
     assert (heard.text, heard.language) == ("Hi there.", "de")
     assert [(word.text, word.end_s) for word in heard.words] == [("Hi", 0.4), ("there", 0.9)]
+
+
+def events(*sent: dict[str, str]) -> bytes:
+    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in sent)
+
+
+DELTAS = ({"type": "transcript.text.delta", "delta": delta} for delta in ("He was", " not", " an ill"))
+STREAMED = events(*DELTAS)
+DONE = events({"type": "transcript.text.done", "text": "He was not an ill man."})
+
+
+async def test_text_is_heard_while_the_server_writes_it(provider: Provider) -> None:
+    provider.content_type, provider.body = "text/event-stream", STREAMED + DONE + b"data: [DONE]\n\n"
+    heard: list[str] = []
+    final = await recognize(provider, RecognitionRequest("en"), heard=heard)
+    assert b'name="stream"\r\n\r\ntrue' in provider.requests[0]
+    assert heard == ["He was", "He was not", "He was not an ill"]
+    assert (final.text, final.quick) == ("He was not an ill man.", False)
+
+
+async def test_whisper_models_are_not_asked_to_stream(provider: Provider) -> None:
+    await recognize(provider, RecognitionRequest("en"), "--stt_model_name", "whisper-1")
+    assert b"stream" not in provider.requests[0]
+
+
+@pytest.mark.parametrize("body", [STREAMED, STREAMED + b'data: {"type": "transcript.te', b""])
+async def test_edge_21_a_streamed_answer_without_its_end_is_no_transcript(provider: Provider, body: bytes) -> None:
+    provider.content_type, provider.body = "text/event-stream", body
+    with pytest.raises(errors.UpstreamError):
+        await recognize(provider, RecognitionRequest("en"))
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]"])
+async def test_edge_21_an_answer_that_is_no_transcription_is_a_failure_of_the_provider(
+    provider: Provider, body: bytes
+) -> None:
+    provider.body = body
+    with pytest.raises(errors.UpstreamError):
+        await recognize(provider, RecognitionRequest("en"))
 
 
 @pytest.mark.parametrize(
@@ -141,8 +185,10 @@ async def test_without_a_key_openai_is_refused_at_the_start(monkeypatch: pytest.
 
 
 def test_interim_transcripts_cost_requests_and_are_off_unless_asked_for() -> None:
-    off, on = (
-        engines.create(load(SttSettings, "parley-stt", ["--stt", "openai-api", *flags]))
-        for flags in ([], ["--stt_api_interim", "true"])
-    )
-    assert (off.info.supports_interim_results, on.info.supports_interim_results) == (False, True)
+    def can(*flags: str) -> tuple[bool, bool]:
+        info = engines.create(load(SttSettings, "parley-stt", ["--stt", "openai-api", *flags])).info
+        return info.supports_interim_results, info.recognizes_meanwhile
+
+    assert can("--stt_model_name", "whisper-1") == (False, False)
+    assert can("--stt_model_name", "whisper-1", "--stt_api_interim", "true") == (True, True)
+    assert can() == (True, False), "it streams: the words of a pause come as they are written"
