@@ -117,6 +117,7 @@ bench: install ## measure: voice to voice, overhead, memory; results in benchmar
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.llm_memory
 	$(BIN)/python -m benchmarks.overload
+	$(BIN)/python -m benchmarks.speech
 	$(BIN)/python -m benchmarks.llm_gateway
 	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.images

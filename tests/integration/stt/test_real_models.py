@@ -1,5 +1,8 @@
 """The STT program with its embedded models, on recorded speech (LibriVox, Sense and Sensibility)."""
 
+import asyncio
+import io
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
+import soundfile
 from google.protobuf.duration_pb2 import Duration
 from parley.stt.v1 import stt_service_pb2 as pb
 from parley.stt.v1 import stt_service_pb2_grpc as pb_grpc
@@ -17,7 +21,7 @@ from services.common.audio_format import AudioFormat, Encoding
 from services.common.wire import audio_format_message
 from tests.support.recordings import TEXTS, errors, recorded
 from tests.support.servers import RunningServer, running
-from tests.support.sounds import SOUNDS, sound
+from tests.support.sounds import SOUNDS, sound, whispered
 from tests.support.stt_client import FORCE, Heard, UntilInterim, audio, config, opening, stream, transcribe
 from tests.support.stt_doubles import pcm16, silence
 
@@ -253,14 +257,36 @@ async def test_clients_that_leave_in_the_middle_leave_nothing_behind(stt: Runnin
     assert not [entry for entry in stt.logs if entry.get("level") in ("ERROR", "WARNING")]
 
 
-async def test_ten_minutes_of_silence_before_a_sentence_change_nothing(stt: RunningServer) -> None:
+async def test_edge_29_half_an_hour_in_one_stream_with_ten_minutes_of_silence_before_the_first_word(
+    stt: RunningServer,
+) -> None:
     before = psutil.Process(stt.pid).memory_info().rss
     minute = audio(pcm16(silence(60)), chunk_bytes=64_000)
-    heard = await stream(stt.address, [opening(), *minute * 10, *audio(pcm16(recorded("0930"), silence(1)))])
-    (final,) = heard.finals
-    assert errors(final.text, "0930") == 0
-    assert final.start_offset.ToMilliseconds() == pytest.approx(600_290, abs=100)
+    spoken = audio(pcm16(recorded("0930"), silence(1)))
+    heard = await stream(stt.address, [opening(), *minute * 10, *spoken, *(minute * 4 + spoken) * 5])
+    assert [errors(final.text, "0930") for final in heard.finals] == [0] * 6
+    starts = [final.start_offset.ToMilliseconds() for final in heard.finals]
+    apart = 241_000 + len(recorded("0930")) // 16
+    assert starts == [pytest.approx(600_290 + number * apart, abs=250) for number in range(6)]
     assert psutil.Process(stt.pid).memory_info().rss - before < 60e6
+
+
+async def test_whispered_speech_is_understood(stt: RunningServer) -> None:
+    heard = await stream(stt.address, [opening(), *audio(pcm16(whispered(recorded("0870")), silence(1)))])
+    assert errors(heard.text, "0870") <= 0.25
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="the program espeak-ng is not installed")
+async def test_two_languages_in_one_utterance_are_one_transcript_in_the_first_of_them(stt: RunningServer) -> None:
+    asked = ("espeak-ng", "-v", "de", "--stdout", "Und morgen fahren wir mit dem Zug nach Berlin.")
+    process = await asyncio.create_subprocess_exec(*asked, stdout=asyncio.subprocess.PIPE)
+    spoken, _ = await process.communicate()
+    german, rate = soundfile.read(io.BytesIO(spoken), dtype="float32")
+    data = pcm16(recorded("0930"), resample(german, rate, 16_000), silence(1.5))
+    heard = await stream(stt.address, [opening(config(language_code="auto")), *audio(data)])
+    assert heard.error is None
+    assert "amiable" in heard.text
+    assert heard.finals[0].language_code == "en"
 
 
 async def test_memory_stays_within_its_bound_after_all_of_this(stt: RunningServer) -> None:
