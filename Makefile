@@ -74,6 +74,19 @@ SEED ?= $(shell date +%s)
 soak: install ## MINUTES (30) of mixed sessions with random faults: what is lost, hung or growing; SEED repeats a run
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
+AUDIT := build/audit
+$(AUDIT)/.installed: requirements/audit.txt
+	test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip --disable-pip-version-check --quiet install --no-deps --require-hashes -r requirements/audit.txt
+	touch $@
+
+.PHONY: audit sbom
+audit: $(AUDIT)/.installed ## look all pinned packages up in a database of known vulnerabilities
+	$(AUDIT)/bin/python tools/audit.py
+
+sbom: $(AUDIT)/.installed ## write what is in each image (CycloneDX) to build/sbom
+	$(AUDIT)/bin/python tools/sbom.py
+
 check: install ## lint, types, contract, generated stubs
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)

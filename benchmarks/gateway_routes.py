@@ -261,7 +261,14 @@ def _install_litellm() -> str:
     program = LITELLM_VENV / "bin" / "litellm"
     if not program.exists():
         venv.create(LITELLM_VENV, with_pip=True)
-        pip = [str(LITELLM_VENV / "bin" / "pip"), "install", "--quiet", "-r", str(LITELLM_REQUIREMENTS)]
+        pip = [
+            str(LITELLM_VENV / "bin" / "pip"),
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "-r",
+            str(LITELLM_REQUIREMENTS),
+        ]
         if subprocess.run(pip, check=False, stdout=sys.stderr).returncode:
             raise RouteMissingError("LiteLLM cannot be installed; the package index is out of reach?")
     return str(program)
