@@ -39,8 +39,9 @@ from services.llm.backends.api.tool_ids import ToolIds
 from services.llm.backends.base import Capabilities
 from services.llm.backends.local_answer import LocalAnswer
 from services.llm.checks import check_messages, check_turn
+from services.llm.context import compose
 from services.llm.conversation import codec, summary
-from services.llm.domain import Finished, FinishReason, ReasoningDelta, TextDelta, Tool
+from services.llm.domain import Finished, FinishReason, Message, ReasoningDelta, Role, TextDelta, TextPart, Tool
 from services.llm.images.content import inspect
 from services.llm.images.limits import ImageError, ImageLimits
 from services.llm.settings import LlmSettings
@@ -334,6 +335,13 @@ def stored_conversation(data: bytes) -> None:
         _check(error.field == "conversation_id", "names no field")
         return
     assert codec.load(codec.dump(conversation)) == conversation
+    services.llm.convert.conversation_message(conversation, 60.0)
+    try:
+        changed = conversation.append((Message(Role.USER, (TextPart("hi"),)),))
+        codec.dump(changed)
+        compose(changed.messages, changed.config.instructions, "", changed.summary)
+    except ParleyError:
+        return
 
 
 @_target("i")

@@ -68,6 +68,10 @@ POISON = {
     "an unknown role": dump(conversation("hi")).replace(b'"user"', b'"root"'),
     "a newer format": _changed(format=FORMAT + 1),
     "nothing": b"",
+    "a time that is none": dump(conversation("hi")).replace(b'"created_at":0.0', b'"created_at":1e300'),
+    "a size that is none": dump(conversation("hi")).replace(b'"chat_size":30', b'"chat_size":1000000000000'),
+    "flipped bits": bytes(byte ^ 1 for byte in dump(conversation("hi"))),
+    "a megabyte of brackets": b"[" * (1 << 20),
 }
 
 
