@@ -167,3 +167,12 @@ def test_a_wrong_name_in_the_environment_is_known_too(monkeypatch: pytest.Monkey
 def test_a_missing_configuration_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CliError, match=r"cannot read .*none\.yaml"):
         plan_stack([], {}, tmp_path / "none.yaml")
+
+
+def test_with_tls_health_is_asked_for_beside_it_and_the_page_is_https() -> None:
+    plan = plan_stack(
+        ["--tls_cert", "a.crt", "--tls_key", "a.key", "--tls_ca", "ca.crt", "--realtime_port", "8080"], {}
+    )
+    assert {flags(plan, name)["health_port"] for name in commands(plan)} == {"0"}
+    assert "tls_ca" not in flags(plan, "stt")
+    assert plan.page == "https://127.0.0.1:8080/"
