@@ -53,8 +53,8 @@ demo: install ## speak a recorded sentence to four real services and hear the an
 test: install check ## all checks, and all tests but those of the targets below
 	$(BIN)/pytest --ignore=tests/deploy --ignore=tests/faults
 
-test-faults: install ## break links and kill programs while the stack talks
-	$(BIN)/pytest tests/faults
+test-faults: install ## break links and kill programs while the stack talks; write the outcomes into docs/reliability.md
+	$(BIN)/pytest tests/faults --write-reliability
 
 test-deploy: install install-deploy ## build the images and test the deployment with a Docker engine, where there can be one
 	$(BIN)/pytest tests/deploy -rPs

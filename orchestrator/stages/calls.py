@@ -20,7 +20,7 @@ from services.common.errors import (
     VoiceNotFoundError,
 )
 from services.common.sent_status import SentStatus
-from services.common.status import from_rpc_error
+from services.common.status import from_rpc_error, is_told
 
 ResponseT = TypeVar("ResponseT")
 ResultT = TypeVar("ResultT")
@@ -83,8 +83,11 @@ def explain(error: grpc.aio.AioRpcError, service: str) -> ParleyError:
     if isinstance(parsed, UnauthenticatedError):  # the client is not to blame
         return UpstreamUnauthenticatedError(f"the {service} service does not take this server's token")
     if isinstance(parsed, UnavailableError | UpstreamTimeoutError):
-        down = isinstance(parsed, UpstreamError | UpstreamTimeoutError)
-        parsed.message = f"the {service} service {'' if down else 'is not ready: '}{parsed.message}"
+        if not isinstance(parsed, UpstreamError | UpstreamTimeoutError):
+            joint = " is not ready: "
+        else:
+            joint = ": " if is_told(error) else " "
+        parsed.message = f"the {service} service{joint}{parsed.message}"
         parsed.args = (parsed.message,)
     return parsed
 

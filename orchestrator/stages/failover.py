@@ -28,6 +28,7 @@ from services.common.errors import (
     OverloadedError,
     ParleyError,
     UnavailableError,
+    UnreachableError,
     UpstreamTimeoutError,
     UpstreamUnauthenticatedError,
 )
@@ -162,11 +163,28 @@ class FailoverLanguageModel:
         return tokens
 
     async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
-        """One model turn, on the first service that begins to answer.
+        """One model turn, on the first service that begins to answer; once more where that is lost before it has said
+        anything.
 
         Raises:
             ParleyError: of the last service that was tried.
         """
+        said = False
+        try:
+            async with contextlib.aclosing(self._generate(config, prompt)) as events:
+                async for event in events:
+                    said = said or not isinstance(event, GenerationStarted)
+                    yield event
+            return
+        except UnreachableError as error:
+            if said:
+                raise
+            log.warning("language model was lost before it answered, asked again", extra={"error": str(error)})
+        async with contextlib.aclosing(self._generate(config, prompt)) as events:
+            async for event in events:
+                yield event
+
+    async def _generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
 
         async def begin(service: _Service) -> _Begun:
             return await self._begin(service, config, prompt, self._first_token_timeout_s)

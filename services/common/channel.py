@@ -58,7 +58,7 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 250),
     # How long an address may leave a connection unanswered (gRPC's name for it; 20 s by default): calls of its
     # conversations wait for it.
-    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.min_reconnect_backoff_ms", 3_000),
     # New replicas behind a name are looked for when a connection breaks; not more than once a second.
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )

@@ -24,6 +24,7 @@ ParleyError
 │   ├── ServerDrainingError
 │   ├── StoreUnavailableError       where conversations are kept cannot be reached
 │   └── UpstreamError               a service or provider behind this one failed
+│       └── UnreachableError
 └── UpstreamTimeoutError
 
 Messages reach clients: they never hold a path, a key, a class name or a stack trace.
@@ -187,6 +188,12 @@ class UpstreamError(UnavailableError):
     """A service or provider behind this one failed."""
 
     reason = "UPSTREAM_ERROR"
+
+
+class UnreachableError(UpstreamError):
+    """A service behind this one is not there, or its connection broke: another replica, or a new one, may answer. To
+    those before this one it is an UpstreamError.
+    """
 
 
 class UpstreamTimeoutError(ParleyError):

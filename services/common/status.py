@@ -62,7 +62,7 @@ def to_status(error: errors.ParleyError) -> grpc.Status:
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     message = f"{error.field}: {message}" if error.field else message
     status = rpc_status.to_status(status_pb2.Status(code=code_of(error).value[0], message=message, details=details))
-    if isinstance(error, errors.UpstreamError):
+    if isinstance(error, errors.UpstreamError | errors.StoreUnavailableError):
         return _Status(status.code, status.details, (*status.trailing_metadata, _NO_RETRY))
     return status
 
@@ -94,11 +94,17 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.ParleyError:
         if code is grpc.StatusCode.UNAVAILABLE and message.endswith(_UNHEALTHY):
             return errors.ModelLoadingError("loading its model, or shutting down", retry_after_s=1.0)
         if code is grpc.StatusCode.UNAVAILABLE:
-            return errors.UpstreamError("is not reachable", retry_after_s=1.0)
-        return errors.UpstreamError(f"failed with {code.name}")
+            return errors.UnreachableError("is not reachable", retry_after_s=1.0)
+        broken = code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)  # as by a link that garbles
+        return errors.UpstreamError(f"failed with {code.name}", retry_after_s=1.0 if broken else None)
     message = message.removeprefix(f"{field}: ")
     kind = _kind(code, reason)
     return kind(message, field=field, retry_after_s=retry_after_s)
+
+
+def is_told(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a status is a Parley server's own word, not the transport's."""
+    return any(detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for detail in _details(error))
 
 
 def _details(error: grpc.aio.AioRpcError) -> Sequence[any_pb2.Any]:

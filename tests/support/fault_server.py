@@ -134,7 +134,10 @@ class FaultServer:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             begun: bytes | None = b""
             while begun is not None:
-                exchange = await _read(begun, reader, writer, number)
+                try:
+                    exchange = await _read(begun, reader, writer, number)
+                except (ValueError, asyncio.LimitOverrunError):  # no HTTP
+                    return
                 self.exchanges.append(exchange)
                 self._asked.set()
                 begun = await self._answer(exchange, reader)

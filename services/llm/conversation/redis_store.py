@@ -22,7 +22,7 @@ _PREFIX = "parley:conversation:"
 _INDEX = "parley:conversations"
 _PROBE = "parley:probe"
 _TIMEOUT_S = 2.0
-"""Seconds to connect, and for a reply."""
+"""Seconds for an operation, with the connection that it may have to open, and the second try."""
 _CONNECTIONS = 64
 _SCRIPTS = {
     name: getattr(redis_scripts, name)
@@ -167,7 +167,10 @@ class RedisStore(ConversationStore):
         from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
         try:
-            word, clock, *found = await self._scripts[name](keys=[_PREFIX + conversation_id, _INDEX], args=arguments)
+            async with asyncio.timeout(_TIMEOUT_S):
+                word, clock, *found = await self._scripts[name](
+                    keys=[_PREFIX + conversation_id, _INDEX], args=arguments
+                )
         except OutOfMemoryError:
             raise OverloadedError("the store of conversations is full; try later", retry_after_s=5.0) from None
         except ResponseError as error:

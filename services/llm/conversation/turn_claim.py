@@ -10,10 +10,11 @@ from services.llm.conversation.store import TURN, ConversationStore
 
 log = logging.getLogger(__name__)
 
-CLAIM_S = 15.0
+CLAIM_S = 4.0
 """Seconds after which a turn whose server has died no longer holds up those on other servers."""
-WAIT_S = 2.0
-"""Seconds that a turn waits for one on another server: it may be ending there, cancelled by the same client."""
+WAIT_S = 5.0
+"""Seconds that a turn waits for one on another server: it may be ending there, cancelled by the same client. That is
+longer than a claim, so that the first turn after a death waits and is not refused."""
 FIRST_LOOK_S, LAST_LOOK_S = 0.01, 0.2
 """Seconds between two looks at a claim that another server has: the pause doubles."""
 
@@ -63,7 +64,9 @@ class TurnClaim:
         if self._renewing is not None:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
-        if not self.given_back:
+        if isinstance(error, StoreUnavailableError):  # it would not answer this either: the caller need not wait
+            log.warning("a turn's claim was left to expire: the store is not reachable")
+        elif not self.given_back:
             try:
                 await self._store.give_back(self._conversation_id, TURN, self.response_id)
             except ParleyError as problem:

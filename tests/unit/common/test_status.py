@@ -34,7 +34,10 @@ def rich(status: grpc.Status) -> status_pb2.Status:
     return found
 
 
-@pytest.mark.parametrize("kind", [kind for kind in all_kinds() if kind not in (ParleyError, errors.UnavailableError)])
+NOT_ON_THE_WIRE = (ParleyError, errors.UnavailableError, errors.UnreachableError)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in all_kinds() if kind not in NOT_ON_THE_WIRE])
 def test_every_exception_comes_back_as_itself(kind: type[ParleyError]) -> None:
     back = from_rpc_error(received(to_status(kind("what happened", field="a.b", retry_after_s=1.5))))
     assert type(back) is kind
@@ -100,7 +103,7 @@ def test_a_long_message_is_cut_so_that_the_status_fits_into_headers(message: str
 @pytest.mark.parametrize(
     ("code", "kind", "message"),
     [
-        (grpc.StatusCode.UNAVAILABLE, errors.UpstreamError, "is not reachable"),
+        (grpc.StatusCode.UNAVAILABLE, errors.UnreachableError, "is not reachable"),
         (grpc.StatusCode.DEADLINE_EXCEEDED, errors.UpstreamTimeoutError, "did not answer in time"),
         (grpc.StatusCode.INTERNAL, errors.UpstreamError, "failed with INTERNAL"),
         (grpc.StatusCode.INVALID_ARGUMENT, errors.UpstreamError, "failed with INVALID_ARGUMENT"),

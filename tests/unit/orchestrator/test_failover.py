@@ -16,12 +16,13 @@ from services.common.errors import (
     InvalidArgumentError,
     NotFoundError,
     ParleyError,
+    UnreachableError,
     UpstreamError,
     UpstreamTimeoutError,
 )
 
 CONFIG = SessionConfig(llm_model="big")
-DOWN = UpstreamError("is not reachable")
+DOWN = UnreachableError("is not reachable")
 
 
 def user(text: str) -> chat_pb2.Message:
@@ -47,6 +48,7 @@ class Service:
     name: str
     down: ParleyError | None = None
     dies_after: int | None = None
+    comes_back: bool = False
     slow: asyncio.Event | None = None
     store: dict[str, list[chat_pb2.Message]] = field(default_factory=dict)
     held: dict[str, tuple[chat_pb2.Message, ...]] = field(default_factory=dict)
@@ -102,7 +104,10 @@ class Service:
                 await self.slow.wait()
             for number, word in enumerate((self.name, " speaks")):
                 if number == self.dies_after:
-                    self.down = DOWN
+                    if self.comes_back:
+                        self.dies_after = None
+                    else:
+                        self.down = DOWN
                     raise DOWN
                 yield word
             yield GenerationCompleted(False, None)
@@ -206,6 +211,14 @@ async def test_without_a_fallback_a_slow_answer_is_waited_for() -> None:
     await asyncio.sleep(0.1)
     slow.set()
     assert await turn == "first speaks"
+
+
+async def test_an_answer_that_is_lost_before_its_first_word_is_asked_for_again() -> None:
+    service = Service("it", dies_after=0, comes_back=True)
+    session = await Session(service, None).open()
+    assert await session.turn("one") == "it speaks"
+    assert service.turns == 2
+    assert said(service.store[session.conversation_id]) == ["user: one", "assistant: it speaks"]
 
 
 async def test_an_answer_that_has_begun_is_not_begun_again_elsewhere() -> None:
