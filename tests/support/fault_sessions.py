@@ -2,18 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from enum import StrEnum
-from typing import Any
 
 import grpc
 from parley.agent.v1 import agent_service_pb2 as pb
-from parley.agent.v1 import agent_service_pb2_grpc
 from parley.common.v1 import chat_pb2
 
 from services.common.channel import open_channel
 from tests.support.fault_stack import APOLOGY, CALLING, KEEPALIVE, SPEAKING, THINKING, FaultStack
-from tests.support.stack import SPEECH, Conversation
+from tests.support.stack import Conversation, conversation_on
 from tests.support.talking import noise
 
 DEADLINE_S = 20.0
@@ -124,13 +121,15 @@ class FaultySession:
 
     async def _open(self, instructions: str) -> None:
         await self._exits.aclose()
-        session = pb.SessionConfig(
-            input_audio_format=SPEECH,
+        # A connection of its own, which asks for signs of life as the Python client does.
+        channel = open_channel(self._stack.address, own_connection=True, keepalive=KEEPALIVE)
+        opening = conversation_on(
+            await self._exits.enter_async_context(channel),
             instructions=instructions or "Answer.",
             tools=[_TOOL],
             conversation_id=self._conversation_id,
         )
-        self._client = await self._exits.enter_async_context(_connected(self._stack.address, session))
+        self._client = await self._exits.enter_async_context(opening)
         self._conversation_id = self._client.events[0].session_created.conversation_id
 
     async def _say(self) -> None:
@@ -192,26 +191,3 @@ class FaultySession:
         assert error.message, error
         assert "127.0.0.1" not in error.message
         assert "Error" not in error.message
-
-
-class _Connected(Conversation):
-    """A conversation whose call says how it ended."""
-
-    async def code(self) -> grpc.StatusCode:
-        """The status of the call, which has ended."""
-        code: grpc.StatusCode = await self._call.code()
-        return code
-
-
-@contextlib.asynccontextmanager
-async def _connected(address: str, session: pb.SessionConfig) -> AsyncIterator[Any]:
-    """A session over a connection of its own, which asks for signs of life as the Python client does."""
-    async with open_channel(address, own_connection=True, keepalive=KEEPALIVE) as channel:
-        call: Any = agent_service_pb2_grpc.VoiceAgentServiceStub(channel).Converse()
-        opened = _Connected(call)
-        try:
-            await opened.send(session_update=pb.SessionUpdate(session=session))
-            await opened.until("session_created")
-            yield opened
-        finally:
-            call.cancel()

@@ -25,5 +25,5 @@ def _row(cell: Any) -> Row:
     unknown = by_state.keys() - {"else", *STATES}
     if unknown:
         raise ValueError(f"{FILE.name}: no such state: {', '.join(unknown)}")
-    outcomes = {state: by_state.get(state, by_state.get("else")) for state in STATES}
+    outcomes: dict[str, Any] = {state: by_state.get(state, by_state.get("else")) for state in STATES}
     return {state: tuple(allowed) if isinstance(allowed, list) else (allowed,) for state, allowed in outcomes.items()}

@@ -81,6 +81,11 @@ class Conversation:
             self.events.append(message)
         return self.events
 
+    async def code(self) -> grpc.StatusCode:
+        """The status of the call, once it has ended."""
+        code: grpc.StatusCode = await self._call.code()
+        return code
+
     def kinds(self) -> list[str | None]:
         """The kinds of all events so far."""
         return [event.WhichOneof("event") for event in self.events]
@@ -99,13 +104,19 @@ async def conversation(
         opening = grpc.aio.insecure_channel(address)
     else:
         opening = grpc.aio.secure_channel(address, credentials)
-    async with opening as channel:
-        call: Any = agent_service_pb2_grpc.VoiceAgentServiceStub(channel).Converse()
-        opened = Conversation(call)
-        session = pb.SessionConfig(**{"input_audio_format": SPEECH, "turn_detection": MANUAL, **config})
-        try:
-            await opened.send(session_update=pb.SessionUpdate(session=session))
-            await opened.until("session_created")
-            yield opened
-        finally:
-            call.cancel()
+    async with opening as channel, conversation_on(channel, **{"turn_detection": MANUAL, **config}) as opened:
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def conversation_on(channel: grpc.aio.Channel, **config: Any) -> AsyncIterator[Conversation]:
+    """Open a session with this configuration on a channel."""
+    call: Any = agent_service_pb2_grpc.VoiceAgentServiceStub(channel).Converse()
+    opened = Conversation(call)
+    session = pb.SessionConfig(**{"input_audio_format": SPEECH, **config})
+    try:
+        await opened.send(session_update=pb.SessionUpdate(session=session))
+        await opened.until("session_created")
+        yield opened
+    finally:
+        call.cancel()
