@@ -103,7 +103,19 @@ async def compare(kind: str, times: list[int], seconds: float) -> dict[str, Any]
     result: dict[str, Any] = {"carried": carried, "pace_ms": PACE_S[kind] * 1000, "seconds": seconds}
     result["on"] = await at_times(kind, carried, times, seconds, by_load=True)
     result["off"] = await at_times(kind, carried, times, seconds, by_load=False)
-    columns = ["callers", "inside", "goodput/s", "of 1x", "answer p50", "p95", "refused/s", "p50", "p99", "recovery s"]
+    columns = [
+        "callers",
+        "inside",
+        "goodput/s",
+        "of 1x",
+        "answer p50",
+        "p95",
+        "refused/s",
+        "p50",
+        "p99",
+        "in 10 ms",
+        "recovery s",
+    ]
     for mode in ("on", "off"):
         base = result[mode][0]["good_per_s"]
         rows = []
@@ -113,7 +125,7 @@ async def compare(kind: str, times: list[int], seconds: float) -> dict[str, Any]
                 [
                     *(f"{met['times']}x", met["inside"], met["good_per_s"], f"{met['of_1x']:.0%}"),
                     *(met["answer_p50_ms"], met["answer_p95_ms"], met["refused_per_s"]),
-                    *(met["refusal_p50_ms"], met["refusal_p99_ms"], met["recovery_s"]),
+                    *(met["refusal_p50_ms"], met["refusal_p99_ms"], f"{met['refused_at_once']:.0%}", met["recovery_s"]),
                 ]
             )
         show(f"{kind}: {carried} callers are carried; {MODES[mode]}; answers and refusals in ms", columns, rows)
@@ -149,8 +161,8 @@ async def main() -> None:
     results = load("overload")
     for kind in args.kind:
         results[kind] = await compare(kind, args.times, args.seconds)
-    save("overload", {kind: results[kind] for kind in PACE_S if kind in results})
-    if "session" in results:
+        save("overload", {kind: results[kind] for kind in PACE_S if kind in results})
+    if "session" in args.kind:
         plot(results)
 
 

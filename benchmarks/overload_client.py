@@ -32,6 +32,7 @@ PACE_S = {"session": 0.3, "stt": 0.1, "llm": 0.3, "tts": 0.1}
 """An answer within so many seconds is at the usual pace: from the end of the user's turn to the first audio, to the
 final transcript; from the request to the last token, to the first audio.
 """
+AT_ONCE_S = 0.01
 _TURNS, _THINKING_S = 20, 0.5
 _CHANNELS = 16
 _COME_IN_S = 1.0
@@ -118,6 +119,9 @@ class Met:
             **_percentiles("answer", self.answers_s, (50, 95)),
             "refused_per_s": round(len(self.refusals_s) / over_s, 1),
             **_percentiles("refusal", self.refusals_s, (50, 99)),
+            "refused_at_once": round(sum(span <= AT_ONCE_S for span in self.refusals_s) / len(self.refusals_s), 3)
+            if self.refusals_s
+            else float("nan"),
             "failures": self.failures,
             "client_lag_ms": round(self.lag_s * 1000, 1),
         }

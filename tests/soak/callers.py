@@ -107,7 +107,8 @@ class Conversation:
         try:
             yield
             await self._session.end()
-            await asyncio.wait({reading}, timeout=DEADLINE_S)
+            if not (await asyncio.wait({reading}, timeout=DEADLINE_S))[0]:
+                self._seen.hung.append("the end of the session")
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)

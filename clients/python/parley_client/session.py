@@ -272,7 +272,11 @@ class Session:
         self._config.MergeFrom(config)
 
     async def _end_politely(self) -> None:
-        """Half-close and let the server finish, so that it does not count a cancelled call."""
+        """Half-close and let the server finish, so that it does not count a cancelled call. Whoever has cancelled the
+        reading of the events has cancelled the call, which would now raise a CancelledError that nobody asked for.
+        """
+        if self._call.done():
+            return
         with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self.end()

@@ -109,6 +109,26 @@ async def test_an_item_is_deleted_and_the_user_of_the_session_hears_of_it() -> N
         assert await all_events(session) == [ItemDeleted("u")]
 
 
+async def test_a_session_whose_events_are_read_no_more_is_left_without_an_error() -> None:
+    async def script(requests: Requests, context: Any) -> Responses:
+        await next_of(requests, "session_update")
+        yield created()
+        yield RESPONSE_CREATED
+        await asyncio.Event().wait()
+
+    async with voice_agent(script) as target, connect(target) as session:
+        begun = asyncio.Event()
+
+        async def read() -> None:
+            async for _ in session.events():
+                begun.set()
+
+        reading = asyncio.create_task(read())
+        await begun.wait()
+        reading.cancel()
+        await asyncio.wait({reading})
+
+
 async def test_a_truncation_that_came_too_late_is_no_event() -> None:
     async def script(requests: Requests, context: Any) -> Responses:
         await next_of(requests, "session_update")
