@@ -23,7 +23,7 @@ NAME = "llm_local"
 TURNS, ANSWER_TOKENS = 30, 24
 CONVERSATIONS = 3
 SPOKEN_LATE = 3
-"""Words of a question that are not told ahead: with the recordings in samples/ it was 1 to 5."""
+"""Words of a question that are not told ahead: those since the last interim transcript that was confirmed."""
 SESSIONS = (1, 4, 8, 16)
 DECODE_TOKENS = 96
 RUSH_SESSIONS, RUSH_TURNS, RUSH_TOKENS = 8, 15, 32
