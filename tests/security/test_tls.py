@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -17,8 +18,13 @@ from parley.tts.v1 import tts_service_pb2_grpc as pb_grpc
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from orchestrator.settings import OrchestratorSettings
 from services.common.channel import open_channel
 from services.common.client_security import ClientSecurity
+from services.common.errors import StartupError
+from services.common.settings import ServerSettings, SettingsError, load
+from services.common.tls import ServerTls
+from services.tts.settings import TtsSettings
 from tests.support.certificates import Authority, Certified
 from tests.support.servers import ROOT, RunningServer, running
 from tests.support.stack import conversation, fake_stack
@@ -166,31 +172,41 @@ async def test_a_whole_conversation_over_mutual_tls_and_the_bridge_beside_it(aut
 
 
 @pytest.mark.parametrize(
-    ("program", "flags", "line"),
+    ("kind", "flag", "line"),
     [
-        ("services.tts", ("--host=0.0.0.0",), "--host 0.0.0.0 would serve other machines without encryption"),
-        ("services.tts", ("--host=::",), "--host :: would serve"),
-        ("orchestrator", ("--stt_target=dns:///stt:50051",), "--stt_target dns:///stt:50051 would be called without"),
-        ("orchestrator", ("--tls_server_name=x",), "--tls_server_name needs --tls_ca"),
-        ("services.tts", ("--tls_cert=a.pem",), "--tls_cert needs --tls_key"),
-        ("services.tts", ("--tls_client_ca=a.pem",), "--tls_client_ca needs --tls_cert"),
-        ("services.tts", ("--tts=fake", "--tls_cert=a.pem", "--tls_key=none.pem"), "TLS: "),
+        (TtsSettings, "--host=0.0.0.0", "--host 0.0.0.0 would serve other machines without encryption"),
+        (TtsSettings, "--host=::", "--host :: would serve"),
+        (
+            OrchestratorSettings,
+            "--stt_target=dns:///stt:50051",
+            "--stt_target dns:///stt:50051 would be called without",
+        ),
+        (OrchestratorSettings, "--tls_server_name=x", "--tls_server_name needs --tls_ca"),
+        (TtsSettings, "--tls_cert=a.pem", "--tls_cert needs --tls_key"),
+        (TtsSettings, "--tls_key=a.pem", "--tls_key needs --tls_cert"),
+        (TtsSettings, "--tls_client_ca=a.pem", "--tls_client_ca needs --tls_cert"),
     ],
 )
-def test_what_is_not_safe_is_refused_at_start(program: str, flags: tuple[str, ...], line: str) -> None:
-    ended = subprocess.run(
-        (sys.executable, "-m", program, "--port=0", *flags), capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    assert ended.returncode in (1, 2)
-    assert line in ended.stderr.splitlines()[-1]
-    assert "Traceback" not in ended.stderr
+def test_flags_that_are_not_safe_are_refused(kind: type[ServerSettings], flag: str, line: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(line)):
+        load(kind, "parley", [flag])
 
 
-async def test_a_key_that_is_not_the_certificates_is_refused_at_start(authority: Authority) -> None:
+def test_plaintext_beyond_this_machine_ends_a_program_before_it_listens() -> None:
+    command = (sys.executable, "-m", "services.tts", "--tts=fake", "--port=0", "--host=0.0.0.0")
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1)
+    assert ended.stderr.startswith("parley-tts: --host 0.0.0.0 would serve other machines without encryption")
+
+
+def test_a_key_that_is_not_the_certificates_is_refused_at_start(authority: Authority) -> None:
     one, other = authority.certify("a"), authority.certify("b")
-    with pytest.raises(RuntimeError, match="are not a certificate and its key"):
-        async with running("tts", "--tts=fake", f"--tls_cert={one.cert}", f"--tls_key={other.key}"):
-            pass
+    with pytest.raises(StartupError, match="are not a certificate and its key"):
+        ServerTls(one.cert, other.key, None).grpc_credentials()
+    with pytest.raises(StartupError, match=r"none\.key"):
+        ServerTls(one.cert, one.key.with_name("none.key"), None).http_context()
+    with pytest.raises(StartupError, match="has no certificates"):
+        ServerTls(one.cert, one.key, one.key).grpc_credentials()
 
 
 async def test_insecure_says_that_the_network_is_trusted() -> None:
