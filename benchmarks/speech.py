@@ -223,7 +223,7 @@ PARTS: dict[str, tuple[dict[str, tuple[str, ...]], Callable[[str, list[int]], Aw
 def tables(result: dict[str, Any]) -> None:
     """All that is known."""
     rows = [
-        [name, count, f["word_errors_percent"], f["real_time_factor"], f["resident_mb"], at["served"]]
+        [name, count, at["word_errors_percent"], f"{f['real_time_factor']:.2f}", f["resident_mb"], at["served"]]
         + [at["final_after_ms"][key] for key in ("median", "p90", "max")]
         + [at["interims_per_utterance"]]
         for name, f in result.get("stt", {}).items()
@@ -232,7 +232,7 @@ def tables(result: dict[str, Any]) -> None:
     columns = ["engine", "speakers", "WER %", "RTF", "MB", "served", "final ms", "p90", "max", "interims"]
     show("Speech to text: final transcript after the end of speech, 0.5 s of silence included", columns, rows)
     rows = [
-        [name, count, at["real_time_factor"], f["resident_mb"]]
+        [name, count, f"{at['real_time_factor']:.3f}", f["resident_mb"]]
         + [at["first_audio_ms"][key] for key in ("median", "p90", "max")]
         for name, f in result.get("tts", {}).items()
         for count, at in f["speakers"].items()
@@ -253,20 +253,21 @@ async def main() -> None:
     parser.add_argument("--engine", choices=[*STT, *TTS])
     parser.add_argument("--speakers", type=int, nargs="+", default=[1, 4, 8, 16])
     args = parser.parse_args()
-    result = load("speech")
-    result.pop("machine", None)
     for part in [args.part] if args.part else PARTS:
         engines, measure = PARTS[part]
         for name in [args.engine] if args.engine else engines:
             if name not in engines:
                 continue
             try:
-                result.setdefault(part, {})[name] = await measure(name, args.speakers)
+                figures = await measure(name, args.speakers)
             except RuntimeError as error:
                 print(f"{name} does not start here: {str(error).splitlines()[-1][:200]}")
                 continue
+            result = load("speech")
+            result.pop("machine", None)
+            result.setdefault(part, {})[name] = figures
             save("speech", result)
-    tables(result)
+    tables(load("speech"))
 
 
 if __name__ == "__main__":

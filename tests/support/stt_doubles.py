@@ -103,3 +103,28 @@ class ScriptedEngine(Engine):
 
     async def aclose(self) -> None:
         """Nothing to let go of."""
+
+
+@dataclass
+class BusyEngine(ScriptedEngine):
+    """Takes `takes_s` seconds for each recognition, `parallel` of them at a time."""
+
+    takes_s: float = 1.0
+    places: int | None = 1
+    begun: list[tuple[float, bool]] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.parallel = self.places
+
+    async def recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
+        self.begun.append((len(samples) / 16_000, interim))
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(self.takes_s)
+        finally:
+            self.at_once -= 1
+        return Recognition("said", "en")

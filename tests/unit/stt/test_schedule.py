@@ -1,15 +1,14 @@
 """Whose recognition is next. The engine waits until the test lets it go on; time is the virtual loop's."""
 
 import asyncio
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
 from services.common.audio import Samples
-from services.stt.domain import Recognition, RecognitionRequest
+from services.stt.domain import RecognitionRequest
 from services.stt.schedule import Schedule
-from tests.support.stt_doubles import ScriptedEngine
+from tests.support.stt_doubles import BusyEngine, ScriptedEngine
 from tests.support.virtual_time import in_virtual_time
 
 ENGLISH = RecognitionRequest("en")
@@ -19,33 +18,8 @@ def audio(seconds: float) -> Samples:
     return np.zeros(round(seconds * 16_000), np.float32)
 
 
-@dataclass
-class Busy(ScriptedEngine):
-    """Takes `takes_s` seconds for each recognition, `parallel` of them at a time."""
-
-    takes_s: float = 1.0
-    places: int | None = 1
-    begun: list[tuple[float, bool]] = field(default_factory=list)
-    at_once: int = 0
-    most_at_once: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.parallel = self.places
-
-    async def recognize(self, samples: Samples, request: RecognitionRequest, *, interim: bool = False) -> Recognition:
-        self.begun.append((len(samples) / 16_000, interim))
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        try:
-            await asyncio.sleep(self.takes_s)
-        finally:
-            self.at_once -= 1
-        return Recognition("said", "en")
-
-
 def test_final_recognitions_go_first_and_short_ones_before_long_ones() -> None:
-    engine = Busy()
+    engine = BusyEngine()
 
     async def main() -> None:
         schedule = Schedule(engine)
@@ -60,7 +34,7 @@ def test_final_recognitions_go_first_and_short_ones_before_long_ones() -> None:
 
 
 def test_a_long_recognition_is_overtaken_for_a_while_and_not_for_ever() -> None:
-    engine = Busy(takes_s=0.9)
+    engine = BusyEngine(takes_s=0.9)
 
     async def main() -> None:
         schedule = Schedule(engine)
@@ -81,7 +55,7 @@ def test_a_long_recognition_is_overtaken_for_a_while_and_not_for_ever() -> None:
 
 @pytest.mark.parametrize("places", [1, 2, 4])
 def test_interim_recognitions_leave_a_place_free_and_each_speaker_has_a_turn(places: int) -> None:
-    engine = Busy(places=places)
+    engine = BusyEngine(places=places)
 
     async def main() -> None:
         schedule = Schedule(engine)
@@ -101,7 +75,7 @@ def test_interim_recognitions_leave_a_place_free_and_each_speaker_has_a_turn(pla
 
 
 def test_audio_is_taken_when_the_turn_comes() -> None:
-    engine = Busy()
+    engine = BusyEngine()
 
     async def main() -> None:
         schedule, heard_s = Schedule(engine), 1.0
@@ -116,7 +90,7 @@ def test_audio_is_taken_when_the_turn_comes() -> None:
 
 
 def test_an_interim_recognition_makes_way_for_a_final_one() -> None:
-    engine = Busy(takes_s=1.0)
+    engine = BusyEngine(takes_s=1.0)
 
     async def main() -> float:
         schedule = Schedule(engine)
@@ -132,7 +106,7 @@ def test_an_interim_recognition_makes_way_for_a_final_one() -> None:
 
 @pytest.mark.parametrize("at_s", [0.0, 0.25, 1.25])
 def test_who_gives_up_leaves_the_place_to_others(at_s: float) -> None:
-    engine = Busy()
+    engine = BusyEngine()
 
     async def main() -> None:
         schedule = Schedule(engine)
@@ -180,7 +154,7 @@ def test_as_many_streams_fit_as_the_measured_time_allows(
     takes_s: float, places: int, silence_s: float, fit: int
 ) -> None:
     async def main() -> int:
-        schedule = Schedule(Busy(takes_s=takes_s, places=places))
+        schedule = Schedule(BusyEngine(takes_s=takes_s, places=places))
         for _ in range(100):
             await spoken(schedule, speech_s=3.0, silence_s=silence_s)
         return next(streams for streams in range(1_000) if not schedule.fits(streams + 1))
@@ -189,7 +163,7 @@ def test_as_many_streams_fit_as_the_measured_time_allows(
 
 
 def test_a_model_that_has_become_slow_takes_fewer_streams_before_long() -> None:
-    engine = Busy(takes_s=0.1)
+    engine = BusyEngine(takes_s=0.1)
 
     async def main() -> None:
         schedule = Schedule(engine)
@@ -204,7 +178,7 @@ def test_a_model_that_has_become_slow_takes_fewer_streams_before_long() -> None:
 
 
 def test_a_recognition_that_waits_too_long_closes_the_door() -> None:
-    engine = Busy(takes_s=0.1)
+    engine = BusyEngine(takes_s=0.1)
 
     async def main() -> None:
         schedule = Schedule(engine)
@@ -224,7 +198,7 @@ def test_a_recognition_that_waits_too_long_closes_the_door() -> None:
 
 
 def test_what_another_machine_recognizes_is_not_rationed() -> None:
-    engine = Busy(places=None)
+    engine = BusyEngine(places=None)
 
     async def main() -> None:
         schedule = Schedule(engine)
