@@ -153,11 +153,11 @@ class SegmentRecognizer:
         self, samples: Samples, request: RecognitionRequest, heard: Callable[[Recognition], None] = lambda _: None
     ) -> Recognition:
         recognition = await self._schedule.final(samples, request, heard)
-        self._recognized(recognition, samples, interim=False)
+        self._recognized(recognition, len(samples), interim=False)
         return recognition
 
-    def _recognized(self, recognition: Recognition, samples: Samples, *, interim: bool) -> None:
-        self._metrics.recognized(recognition.processing_s, to_seconds(len(samples)), interim=interim)
+    def _recognized(self, recognition: Recognition, samples: int, *, interim: bool) -> None:
+        self._metrics.recognized(recognition.processing_s, to_seconds(samples), interim=interim)
         self.processing_s += recognition.processing_s
 
     async def _recognize_ahead(self, segment: _Segment, samples: Samples) -> Recognition:
@@ -198,13 +198,9 @@ class SegmentRecognizer:
             self._segmenter.expect_end(turn_end.end_silence_s(self._options.endpointing, said, language, heard))
 
     async def _interim(self, segment: _Segment) -> None:
-        heard = self._segmenter.samples(0, 0)
-
         def take() -> Samples:
-            nonlocal heard
             segment.interim_at = self._segmenter.position
-            heard = self._segmenter.samples(segment.start, segment.interim_at)
-            return heard
+            return self._segmenter.samples(segment.start, segment.interim_at)
 
         try:
             recognition = await self._schedule.interim(take, segment.utterance.request)
@@ -214,7 +210,7 @@ class SegmentRecognizer:
         if recognition is None:
             self._metrics.interim_stopped()
             return
-        self._recognized(recognition, heard, interim=True)
+        self._recognized(recognition, segment.interim_at - segment.start, interim=True)
         await self._offer(segment.utterance.interim(recognition, segment.start, segment.interim_at))
 
     async def _offer(self, transcript: Transcript) -> None:
