@@ -24,6 +24,10 @@ BUSY_SAMPLES = 5
 """Over so many samples it is told whether the thread is wanted too much."""
 LEAST = 2
 """Pieces of work that are let in whatever they take."""
+CALM_PER_S, LONGEST_S = 10.0, 30.0
+"""Refusals cost time, too: from so many a second on, who is refused is told to stay away in proportion, for so long at
+most.
+"""
 _GUESS, _GUESSED = 0.02, 1.0
 """What a piece of work takes before any was measured; it counts like the measurements of one piece for a second."""
 _TINY = 1e-9
@@ -40,7 +44,7 @@ class Load:
             for work so short that it shows at once: while the thread is not wanted for more than `max_share`, any of
             it comes in, since a few calls at the same moment are no load.
         window_s: time in seconds over which what work takes is averaged.
-        retry_after_s: least seconds that a refused client is told to wait.
+        retry_after_s: least seconds that a refused client is told to wait; more while many are refused.
         clock: seconds, monotonic.
     """
 
@@ -66,6 +70,7 @@ class Load:
         self._lags: deque[float] = deque([0.0] * LATE_SAMPLES, LATE_SAMPLES)
         self._shares: deque[float] = deque([0.0] * BUSY_SAMPLES, BUSY_SAMPLES)
         self._held_until = 0.0
+        self._refused_per_s = 0.0
         self.inside = 0
 
     @property
@@ -102,7 +107,9 @@ class Load:
             OverloadedError: at once, where it would be too much.
         """
         if self._full:
-            raise OverloadedError(f"too busy for more {what}", retry_after_s=spread(self._retry_after_s))
+            self._refused_per_s += 1
+            wait_s = self._retry_after_s * max(1.0, self._refused_per_s / CALM_PER_S)
+            raise OverloadedError(f"too busy for more {what}", retry_after_s=spread(min(wait_s, LONGEST_S)))
         self._serial += 1
         serial = self._serial
         self._young[serial] = self._clock()
@@ -115,6 +122,7 @@ class Load:
 
     def sample(self, share: float, lag_s: float) -> None:
         """Take in a measurement: the share of the last interval that the thread was wanted, and the loop's lag."""
+        self._refused_per_s *= 1 - INTERVAL_S
         self._lags.append(lag_s)
         self._shares.append(share)
         settled_by = self._clock() - self._settle_s

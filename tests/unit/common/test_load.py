@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import OverloadedError
-from services.common.load import INTERVAL_S, LATE_S, LATE_SAMPLES, LEAST, Load, spread
+from services.common.load import CALM_PER_S, INTERVAL_S, LATE_S, LATE_SAMPLES, LEAST, LONGEST_S, Load, spread
 
 COST = 0.01
 """What a piece of work takes of the event loop."""
@@ -126,16 +126,34 @@ def test_without_a_share_nothing_is_refused() -> None:
 
 
 def test_the_refusal_says_when_to_come_back_and_not_to_all_the_same(process: Process) -> None:
-    process.come(1000)
+    process.come(40)
     told = set()
-    for _ in range(20):
+    for _ in range(int(CALM_PER_S)):
         with pytest.raises(OverloadedError, match="too busy for more things") as caught:
             process.load.work("things").__enter__()
         assert caught.value.retry_after_s is not None
         assert 1.0 <= caught.value.retry_after_s <= 2.0
         told.add(caught.value.retry_after_s)
-    assert len(told) > 10
+    assert len(told) > CALM_PER_S / 2
     assert spread(0.0) == 0.0
+
+
+def test_the_more_are_refused_the_longer_they_are_told_to_stay_away(process: Process) -> None:
+    process.come(40)
+
+    def told() -> float:
+        with pytest.raises(OverloadedError) as caught:
+            process.load.work("things").__enter__()
+        return caught.value.retry_after_s or 0
+
+    process.come(int(5 * CALM_PER_S))
+    assert 5.0 <= told() <= 11.0
+    process.come(1000)
+    assert LONGEST_S <= told() <= 2 * LONGEST_S
+    process.run(60.0)
+    process.come(1000)  # up to the limit
+    process.run(60.0)
+    assert 1.0 <= told() <= 2.0
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.floats(0, 1), st.floats(0, 1)), max_size=50))
