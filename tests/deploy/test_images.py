@@ -2,10 +2,12 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.compose import BASE
 from tests.support.docker_engine import Engine
 
@@ -67,11 +69,8 @@ def test_the_probe_follows_the_servers_health_and_sigterm_ends_it_at_once(
         "run", "--detach", *CONFINED, "--health-interval=1s", images["tts"], "--tts=fake", "--insecure"
     ).strip()
     try:
+        _until_healthy(engine, container)
         probe = ("exec", container, "python", "-m", "services.common.health_probe")
-        state = ("inspect", "--format", "{{.State.Running}} {{.State.Health.Status}}", container)
-        while (now := engine.docker(*state).strip()) != "true healthy":
-            assert now == "true starting", engine.docker("logs", container)
-            time.sleep(0.1)
         engine.docker(*probe)
         with pytest.raises(RuntimeError, match=r"127\.0\.0\.1:1: UNAVAILABLE"):
             engine.docker(*probe, "127.0.0.1:1")
@@ -80,3 +79,26 @@ def test_the_probe_follows_the_servers_health_and_sigterm_ends_it_at_once(
         assert (ended["ExitCode"], ended["OOMKilled"]) == (0, False)
     finally:
         engine.docker("rm", "--force", "--volumes", container)
+
+
+def test_the_probe_of_a_server_with_mutual_tls_shows_the_servers_own_certificate(
+    engine: Engine, images: dict[str, str], tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    own = authority.certify("parley")
+    files = {"CERT": own.cert, "KEY": own.key, "CLIENT_CA": authority.cert}
+    settings = [word for name, file in files.items() for word in ("--env", f"PARLEY_TLS_{name}=/tls/{file.name}")]
+    settings += ["--volume", f"{own.cert.parent}:/tls:ro"]
+    run = ("run", "--detach", *CONFINED, "--health-interval=1s", *settings, images["tts"], "--tts=fake")
+    container = engine.docker(*run).strip()
+    try:
+        _until_healthy(engine, container)
+    finally:
+        engine.docker("rm", "--force", "--volumes", container)
+
+
+def _until_healthy(engine: Engine, container: str) -> None:
+    state = ("inspect", "--format", "{{.State.Running}} {{.State.Health.Status}}", container)
+    while (now := engine.docker(*state).strip()) != "true healthy":
+        assert now == "true starting", engine.docker("logs", container)
+        time.sleep(0.1)
