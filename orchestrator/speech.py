@@ -37,6 +37,8 @@ class Speech:
         self._tts, self._config, self._output, self._on_progress = tts, config, output, on_progress
         self._segments: deque[SpeechSegment] = deque()
         self._finished = False
+        self.synthesizing = False
+        """Whether audio of the service's is waited for, or for a client who plays it."""
         self._changed = asyncio.Event()
         self._character_s: float | None = None
         """Seconds from a request to its first audio, by character: the most that was seen."""
@@ -68,6 +70,7 @@ class Speech:
     async def _speak(self, segment: SpeechSegment, previous_text: str) -> None:
         playback = self._output.playback
         playback.begin_segment(segment.text)
+        self.synthesizing = True
         asked_at: float | None = clock.now()
         async with contextlib.aclosing(self._tts.synthesize(self._config, segment, previous_text)) as audio:
             async for data in audio:
@@ -80,6 +83,7 @@ class Speech:
                 await self._output.put_audio(data)
                 self._on_progress()
         playback.end_segment()
+        self.synthesizing = False
 
     def _room(self) -> int:
         """Characters that may be asked for in one piece, so that their first audio is there in time, even from a

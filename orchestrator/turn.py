@@ -17,7 +17,7 @@ from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
 from orchestrator.output import Output, OutputOptions
 from orchestrator.speech import Speech
-from orchestrator.stages import Stages
+from orchestrator.stages import Stages, language_model, text_to_speech
 from orchestrator.stages.language_model import (
     GenerationCompleted,
     GenerationStarted,
@@ -198,7 +198,8 @@ class Turn:
         except* ParleyError as failures:
             raise failures.exceptions[0] from None
         except* TimeoutError:
-            raise UpstreamTimeoutError("the response took too long", retry_after_s=1.0) from None
+            late = text_to_speech.NAME if speech.synthesizing else language_model.NAME
+            raise UpstreamTimeoutError(f"the {late} service did not go on in time", retry_after_s=1.0) from None
 
     async def _apologise(self) -> None:
         """Say sorry, if the response is spoken at all; it is no part of the answer that the history keeps."""

@@ -102,6 +102,11 @@ def done(events: list[ServerEvent]) -> ResponseDone:
     return ends[0]
 
 
+def failures(events: list[ServerEvent]) -> list[str]:
+    """What the client was told of failures."""
+    return [event.error.message for event in events if isinstance(event, Failure)]
+
+
 def stages_that_say(*sentences: str, tts: ScriptedTts | None = None, **options: Any) -> ScriptedStages:
     llm = ScriptedLlm()
     llm.scripts.append(answer(*sentences, **options))
@@ -268,12 +273,20 @@ async def test_an_answer_may_take_longer_than_the_timeout_as_long_as_it_goes_on(
     assert client.at[-1] == pytest.approx(90, abs=0.5)
 
 
-async def test_an_answer_that_stalls_fails() -> None:
+async def test_an_answer_that_stalls_fails_and_names_who_stalls() -> None:
     stages = stages_that_say("One.")
     stages.llm.scripts[0].insert(1, asyncio.Event())
-    end = done(await run(stages))
-    assert end.status is ResponseStatus.FAILED
+    events = await run(stages)
+    assert done(events).status is ResponseStatus.FAILED
+    assert failures(events) == ["the language model service did not go on in time"]
     assert stages.llm.closed == 1
+
+
+async def test_speech_that_stalls_fails_the_answer_and_names_who_stalls() -> None:
+    stages = stages_that_say("One.", tts=ScriptedTts(gate=asyncio.Event()))
+    events = await run(stages)
+    assert done(events).status is ResponseStatus.FAILED
+    assert failures(events) == ["the text-to-speech service did not go on in time"]
 
 
 async def test_cancelling_stops_both_stages_and_commits_what_was_heard() -> None:
