@@ -13,7 +13,7 @@ from tests.support.fault_stack import APOLOGY, CALLING, KEEPALIVE, SPEAKING, THI
 from tests.support.stack import Conversation, conversation_on
 from tests.support.talking import noise
 
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 """Whatever breaks, its outcome is there by then: the timeouts of the stack are far shorter."""
 _VOICE = noise(0.4)
 _TOOL = chat_pb2.Tool(name="look_up", description="Looks it up.", parameters_json_schema="{}")

@@ -18,7 +18,7 @@ from tests.support.fault_server import MODEL, Exchange, FaultServer, fault_serve
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.servers import RunningServer, running
 
-KEEPALIVE = Keepalive(1.0, 2.5)
+KEEPALIVE = Keepalive(1.0, 4.0)
 APOLOGY = "Sorry."
 THINKING, SPEAKING, CALLING = "state: thinking", "state: speaking", "state: calling"
 """Instructions of sessions whose first turn the provider keeps waiting, or answers with a function call."""
@@ -231,7 +231,7 @@ async def fault_stack() -> AsyncIterator[FaultStack]:
             "orchestrator": (
                 *(f"--{name}_target={links[name].address}" for name in ("stt", "llm", "tts")),
                 f"--apology_text={APOLOGY}",
-                "--response_timeout_s=8",
+                "--response_timeout_s=10",
                 "--call_timeout_s=3",
                 "--transcript_timeout_s=3",
             ),
