@@ -290,6 +290,10 @@ class LiveSession:
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self._hearing.aclose()
+        try:
+            await self._stages.llm.settle()
+        except ParleyError as error:
+            log.warning("the end of the history is lost", extra={"error": str(error)})
         self._trace.end()
         if self._alarm is not None:
             self._alarm.cancel()

@@ -39,6 +39,7 @@ ResultT = TypeVar("ResultT")
 KEPT_MESSAGES = 200
 RETURN_AFTER_S = 30.0
 """A service that failed is tried again after so long."""
+SETTLE_TRIES, SETTLE_PAUSE_S = 4, 1.0
 _ELSEWHERE = (UnavailableError, OverloadedError, UpstreamTimeoutError, UpstreamUnauthenticatedError)
 """Failures of a service, not of a request: another service may do better."""
 
@@ -228,6 +229,37 @@ class FailoverLanguageModel:
         answer = self._answers.pop(response_id, None)
         if answer is not None:
             await answer.service.model.discard_response(conversation_id, response_id)
+
+    async def settle(self) -> None:
+        """The session ends: give the first service what it lacks of the history, since a failure has kept it here.
+        Tries for a moment; what another session of the conversation has added meanwhile stays as it is.
+
+        Raises:
+            ParleyError: where that cannot be.
+        """
+        service = self._services[0]
+        for left in reversed(range(SETTLE_TRIES)):
+            if not self._conversation_id or service.has == self._total:
+                return
+            try:
+                await self._give(service)
+            except _ELSEWHERE:
+                if not left:
+                    raise
+                await asyncio.sleep(SETTLE_PAUSE_S)
+
+    async def _give(self, service: _Service) -> None:
+        await self._catch_up(service)
+        conversation_id, history = self._conversation_id, tuple(self._history)
+        try:
+            theirs = (await service.model.history(conversation_id)).messages
+        except ConversationNotFoundError:
+            await service.model.create_conversation(conversation_id, history)
+        else:
+            lacks = lacking(theirs, history)
+            if lacks and (not theirs or len(lacks) < len(history)):
+                await service.model.append_messages(conversation_id, lacks)
+        service.has = self._total
 
     @property
     def _total(self) -> int:

@@ -92,6 +92,9 @@ class ScriptedLlm:
     async def discard_response(self, conversation_id: str, response_id: str) -> None:
         self.discards.append(response_id)
 
+    async def settle(self) -> None:
+        """There is nothing that it lacks."""
+
     async def pending_calls(self) -> frozenset[str]:
         return self.pending
 

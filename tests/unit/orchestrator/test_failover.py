@@ -157,6 +157,26 @@ class Session:
         return answer
 
 
+async def test_what_a_failure_kept_here_is_in_the_history_when_the_session_ends() -> None:
+    service = Service("first")
+    model: Any = service
+    llm = FailoverLanguageModel(model, None, 1.0)
+    await llm.create_conversation("c")
+    async for event in llm.generate(CONFIG, Prompt((user("one"),), "c")):
+        if isinstance(event, GenerationStarted):
+            response_id = event.response_id
+    service.down = DOWN
+    await llm.commit_response("c", response_id, None)
+    assert service.store["c"] == []
+    service.down = None
+    await llm.settle()
+    assert said(service.store["c"]) == ["user: one", "assistant: first speaks"]
+    service.store["c"].append(user("two"))  # by another session
+    service_has = list(service.store["c"])
+    await llm.settle()
+    assert service.store["c"] == service_has
+
+
 async def test_while_the_first_service_answers_the_fallback_hears_nothing() -> None:
     first, fallback = Service("first"), Service("fallback")
     session = await Session(first, fallback).open()
