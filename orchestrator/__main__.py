@@ -95,6 +95,10 @@ class Orchestrator(server.Service):
             self._running.append(asyncio.create_task(self._apology.prepare(self._services.tts)))
         self._running.append(asyncio.create_task(self._watchdog.run()))
 
+    def drain(self) -> None:
+        """End each live session between two turns."""
+        self._watchdog.drain()
+
     async def aclose(self) -> None:
         """End the sessions of Realtime clients; close the connections to the services."""
         if self._realtime is not None:

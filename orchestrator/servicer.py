@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import grpc
@@ -131,7 +132,8 @@ async def _handle(request: pb.ConverseRequest, session: LiveSession) -> None:
         update = request.session_update.session
         if update.conversation_id not in ("", session.conversation_id):
             raise InvalidArgumentError("can only be set by the first event", field="session.conversation_id")
-        await session.update(merge_config(session.config, update))
+        config = replace(session.config, tools=()) if request.session_update.clear_tools else session.config
+        await session.update(merge_config(config, update))
     else:
         raise InvalidArgumentError("one of the events must be set", field="event")
 

@@ -1,4 +1,6 @@
-"""Ends what goes on too long: sessions that are idle or old, and calls whose client no longer reads."""
+"""Ends what goes on too long: sessions that are idle or old, and calls whose client no longer reads; and, while the
+server shuts down, each session as soon as nothing happens in it.
+"""
 
 import asyncio
 import contextlib
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator import clock
-from services.common.errors import OverloadedError, ParleyError
+from services.common.errors import OverloadedError, ParleyError, ServerDrainingError
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,11 @@ class Guard:
         elif self._session is not None and _over(limits.idle_s, self._session.idle_since, now):
             self._session.end(OverloadedError(f"nothing was said for {limits.idle_s:g} s", retry_after_s=0.0))
 
+    def leave(self) -> None:
+        """End the session where nothing happens in it: its client goes on with the conversation at another server."""
+        if self._session is not None and self._session.idle_since is not None:
+            self._session.end(ServerDrainingError("the server is shutting down", retry_after_s=0.0))
+
 
 class Watchdog:
     """Looks at all calls once a second."""
@@ -78,6 +85,7 @@ class Watchdog:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._guards: set[Guard] = set()
+        self._draining = False
 
     @contextlib.contextmanager
     def watch(self, drop: Callable[[ParleyError], None], session: Watched | None = None) -> Iterator[Guard]:
@@ -89,13 +97,23 @@ class Watchdog:
         finally:
             self._guards.discard(guard)
 
+    def drain(self) -> None:
+        """The server shuts down: sessions end between two turns from now on, those in which nothing happens at once."""
+        self._draining = True
+        self._look()
+
     async def run(self) -> None:
         """Ends by cancellation."""
         while True:
             await asyncio.sleep(INTERVAL_S)
-            now = clock.now()
-            for guard in tuple(self._guards):
-                guard.check(self._limits, now)
+            self._look()
+
+    def _look(self) -> None:
+        now = clock.now()
+        for guard in tuple(self._guards):
+            guard.check(self._limits, now)
+            if self._draining:
+                guard.leave()
 
 
 def _over(limit_s: float, since: float | None, now: float) -> bool:

@@ -59,6 +59,9 @@ class Service(ABC):
             StartupError: where it cannot.
         """
 
+    def drain(self) -> None:  # noqa: B027  most calls end by themselves
+        """Nothing new is let in any more: end what would go on for long, at its next good moment."""
+
     @abstractmethod
     async def aclose(self) -> None:
         """Let go of everything; no call is running any more."""
@@ -134,6 +137,7 @@ async def run(service: Service, settings: ServerSettings) -> None:
         await health_servicer.enter_graceful_shutdown()
         await asyncio.sleep(settings.drain_wait_s)
         gate.drain()
+        service.drain()
         await _finish_calls(server, gate, settings.drain_grace_s)
     finally:
         # 5. Stop.

@@ -14,6 +14,7 @@ import numpy as np
 
 from services.common.audio import Samples
 from services.common.cores import usable_cores
+from services.common.device import choose_device
 from services.common.errors import StartupError, first_line
 from services.common.model_thread import ModelThread, Stop
 from services.stt import weights
@@ -139,9 +140,7 @@ def _recognize(
 def _machine(settings: SttSettings) -> _Machine:
     import ctranslate2
 
-    device = settings.stt_device
-    if device == "auto":
-        device = "cuda" if ctranslate2.get_cuda_device_count() > 0 else "cpu"
+    device = choose_device(settings.stt_device, cuda=ctranslate2.get_cuda_device_count() > 0)
     cores = usable_cores()
     threads = settings.stt_threads or min(_MOST_THREADS, max(1, cores // 2))
     workers = settings.stt_workers or (max(1, cores // threads) if device == "cpu" else 1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.common.audio import Samples
+from services.common.device import choose_device
 from services.common.errors import StartupError, first_line
 from services.common.model_thread import ModelThread, Stop
 from services.stt import weights
@@ -98,9 +99,7 @@ def _load(location: weights.Location, settings: SttSettings) -> "Decoder":
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if settings.stt_threads:
         torch.set_num_threads(settings.stt_threads)
-    device = settings.stt_device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(settings.stt_device, cuda=torch.cuda.is_available())
     compute_type = settings.stt_compute_type
     if compute_type == "auto":
         compute_type = "float32" if device == "cpu" else "float16"

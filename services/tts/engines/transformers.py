@@ -14,6 +14,7 @@ import numpy as np
 
 from services.common.audio import Samples
 from services.common.audio_format import AudioFormat, Encoding
+from services.common.device import choose_device
 from services.common.errors import InvalidArgumentError, StartupError, first_line
 from services.tts import numbers
 from services.tts.domain import Segment, Voice
@@ -138,9 +139,7 @@ def _load(settings: TtsSettings) -> Speaker:
     is_folder = folder.is_dir()
     if not is_folder and (folder.is_absolute() or reference.startswith((".", "~"))):
         raise StartupError(f"--tts_model_name: there is no folder {reference}")
-    device = settings.tts_device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(settings.tts_device, cuda=torch.cuda.is_available())
     source = str(folder) if is_folder else reference
     try:
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(source, local_files_only=is_folder)

@@ -86,6 +86,14 @@ async def test_the_session_says_what_is_in_force_and_updates_keep_the_rest(stack
         assert (updated.instructions, updated.language_code) == ("be brief", "en")
 
 
+async def test_an_update_takes_functions_away_only_where_it_says_so(stack: dict[str, RunningServer]) -> None:
+    async with conversation(stack["orchestrator"].address, tools=[chat_pb2.Tool(name="weather")]) as client:
+        kept = pb.SessionUpdate(session=pb.SessionConfig(language_code="en"))
+        for update, names in ((kept, ["weather"]), (pb.SessionUpdate(clear_tools=True), [])):
+            await client.send(session_update=update)
+            assert [tool.name for tool in (await client.until("session_updated")).session.tools] == names
+
+
 async def test_telephony_gets_mulaw_at_8_khz(stack: dict[str, RunningServer]) -> None:
     mulaw = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_MULAW, sample_rate_hertz=8000)
     async with conversation(

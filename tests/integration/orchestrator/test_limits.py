@@ -1,5 +1,6 @@
 """Limits of sessions, over the four real programs."""
 
+import signal
 from typing import Any
 
 import grpc
@@ -28,6 +29,23 @@ async def test_a_session_over_its_limit_ends_with_a_retry_hint_and_goes_on_in_a_
         async with conversation(address, conversation_id=conversation_id) as client:
             await client.write_text("hello")
             assert (await client.until("response_created")).response_id
+
+
+async def test_a_server_that_shuts_down_finishes_the_turn_and_sends_the_client_elsewhere() -> None:
+    async with fake_stack(orchestrator=("--drain_wait_s=0", "--drain_grace_s=3600")) as stack:
+        orchestrator = stack["orchestrator"]
+        async with conversation(orchestrator.address) as client:
+            await client.append()
+            await client.commit()
+            await client.until("response_created")
+            orchestrator.process.send_signal(signal.SIGTERM)
+            done = (await client.until("response_done")).response_done
+            assert done.status == pb.RESPONSE_STATUS_COMPLETED
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await client.until("error")
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert from_rpc_error(caught.value).reason == "SERVER_DRAINING"
+        assert await orchestrator.process.wait() == 0
 
 
 async def test_edge_19_a_client_that_stops_reading_gives_its_place_back() -> None:

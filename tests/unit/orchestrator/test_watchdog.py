@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator import clock
 from orchestrator.watchdog import Guard, Limits, Watchdog
-from services.common.errors import OverloadedError, ParleyError
+from services.common.errors import OverloadedError, ParleyError, ServerDrainingError
 
 
 @dataclass
@@ -88,3 +88,18 @@ async def test_without_limits_nothing_ends() -> None:
         guard.handed()
         await asyncio.sleep(1000)
     assert session.ended is None
+
+
+async def test_a_server_that_shuts_down_ends_each_session_as_soon_as_nothing_happens_in_it() -> None:
+    idle, busy, watchdog = Session(idle_since=clock.now()), Session(), Watchdog(Limits())
+    with watchdog.watch(idle.drop, idle), watchdog.watch(busy.drop, busy):
+        running = asyncio.create_task(watchdog.run())
+        watchdog.drain()
+        assert isinstance(idle.ended, ServerDrainingError)
+        await asyncio.sleep(100)
+        assert busy.ended is None
+        busy.idle_since = clock.now()
+        await asyncio.sleep(2)
+        assert isinstance(busy.ended, ServerDrainingError)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -318,16 +318,22 @@ class SessionUpdate(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_FIELD_NUMBER: _builtins.int
+    CLEAR_TOOLS_FIELD_NUMBER: _builtins.int
+    clear_tools: _builtins.bool
+    """Take away the functions that the session had, before those of this update
+    are added: an update without any leaves them as they are otherwise.
+    """
     @_builtins.property
     def session(self) -> Global___SessionConfig: ...
     def __init__(
         self,
         *,
         session: Global___SessionConfig | None = ...,
+        clear_tools: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear_tools", b"clear_tools", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
