@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from services.common.client_security import is_loopback
 from services.common.errors import (
     InvalidArgumentError,
     ModelNotFoundError,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _KEEP_CONNECTIONS_S = 600.0
 """Between two requests; the SDK's own 5 s would mean a new TLS handshake for almost each."""
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def client(
@@ -89,6 +89,6 @@ def explain(error: "openai.OpenAIError", provider: str, field: str) -> ParleyErr
 def _key(base_url: str, key: SecretStr | None, variable: str) -> str:
     value = key.get_secret_value() if key else os.environ.get("OPENAI_API_KEY", "")
     host = urlsplit(base_url).hostname or "api.openai.com"
-    if not value and host not in _LOOPBACK:
+    if not value and not is_loopback(host):
         raise StartupError(f"no API key for {host}: set OPENAI_API_KEY or {variable}")
     return value or "none"

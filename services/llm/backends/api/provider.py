@@ -1,11 +1,11 @@
 """Who the provider is, as the flags and the environment say: its address, its key, and what is known of it."""
 
-import ipaddress
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from services.common.client_security import is_loopback
 from services.common.errors import StartupError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def find_provider(settings: "LlmSettings") -> Provider:
     """
     base_url = (settings.responses_api_base_url or OPENAI_URL).rstrip("/")
     host = urlsplit(base_url).hostname or ""
-    is_local = _is_loopback(host)
+    is_local = is_loopback(host)
     given = settings.responses_api_api_key
     key, source = (given.get_secret_value(), "--responses_api_api_key") if given else ("", "")
     if not key:
@@ -75,10 +75,3 @@ def find_provider(settings: "LlmSettings") -> Provider:
 
 def _is_of(host: str, domain: str) -> bool:
     return host == domain or host.endswith(f".{domain}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
