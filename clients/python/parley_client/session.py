@@ -142,10 +142,12 @@ class Session:
         """
         return await self._send(conversation_item_delete=pb.ConversationItemDelete(item_id=item_id))
 
-    async def update(self, config: pb.SessionConfig) -> bool:
-        """Change what the fields say that are set."""
-        self._remember(config)
-        return await self._send(session_update=pb.SessionUpdate(session=config))
+    async def update(self, config: pb.SessionConfig, *, clear_tools: bool = False) -> bool:
+        """Change what the fields say that are set; `clear_tools` takes away the functions that were there before."""
+        if config.tools or clear_tools:
+            del self._config.tools[:]
+        self._config.MergeFrom(config)  # for the next session, too
+        return await self._send(session_update=pb.SessionUpdate(session=config, clear_tools=clear_tools))
 
     async def interrupt(self) -> bool:
         """Stop the assistant, as the user's voice does."""
@@ -264,12 +266,6 @@ class Session:
         async with self._writing:  # gRPC takes one message at a time
             await _written(self._call.write(pb.ConverseRequest(event_id=event_id, **event)))
         return not self.closed
-
-    def _remember(self, config: pb.SessionConfig) -> None:
-        """For the next session, too."""
-        if config.tools:
-            del self._config.tools[:]
-        self._config.MergeFrom(config)
 
     async def _end_politely(self) -> None:
         """Half-close and let the server finish, so that it does not count a cancelled call. Whoever has cancelled the
