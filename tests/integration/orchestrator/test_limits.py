@@ -39,7 +39,7 @@ async def test_a_server_that_shuts_down_finishes_the_turn_and_sends_the_client_e
             await client.commit()
             await client.until("response_created")
             orchestrator.process.send_signal(signal.SIGTERM)
-            done = (await client.until("response_done")).response_done
+            done = await client.until("response_done")
             assert done.status == pb.RESPONSE_STATUS_COMPLETED
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await client.until("error")
