@@ -10,9 +10,12 @@ _SENTENCE_ENDS = ".!?…。！？｡।؟۔"
 _CLAUSE_ENDS = ",;:—–،、，；："
 _CLOSERS = "\"'”’»)]）」』"
 _CLAUSE_BORDER = re.compile(rf"[{re.escape(_CLAUSE_ENDS)}][{re.escape(_CLOSERS)}]*(?=\s)|[،、，；：]")
-_SENTENCE_BORDER = re.compile(rf"(?:[.!?…]+[{re.escape(_CLOSERS)}]*(?=\s)|[。！？｡।؟۔]+[{re.escape(_CLOSERS)}]*|\n)")
+_SENTENCE_BORDER = re.compile(
+    rf"(?:(?<![.!?…])[.!?…]++[{re.escape(_CLOSERS)}]*+(?=\s)|[。！？｡।؟۔]+[{re.escape(_CLOSERS)}]*|\n)"
+)
 _ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|vs|etc)|\b\w(?:\.\w)*)\.$")
 """What a full stop follows within a sentence: titles, and single letters ("e.g.", "J. S. Bach")."""
+_LONGEST_ABBREVIATION = 40
 _SPACE = re.compile(r"\s")
 
 SENTENCE_PAUSE_S, CLAUSE_PAUSE_S, WORD_PAUSE_S = 0.35, 0.15, 0.04
@@ -100,7 +103,7 @@ def sentences(text: str) -> list[str]:
     """The sentences of a text; joined by spaces (or by nothing, where there was none) they are the text."""
     found, begin = [], 0
     for border in _SENTENCE_BORDER.finditer(text):
-        if not _ABBREVIATION.search(text, begin, border.end()):
+        if not _ABBREVIATION.search(text, max(begin, border.end() - _LONGEST_ABBREVIATION), border.end()):
             found.append(text[begin : border.end()].strip())
             begin = border.end()
     found.append(text[begin:].strip())

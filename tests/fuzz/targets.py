@@ -4,9 +4,13 @@ The rules: no exception but the one that the function promises, no text lost or 
 chunking. An input's first byte says which target it is for, so that one fuzzer shares its time among all.
 """
 
+import asyncio
+import atexit
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,9 +31,17 @@ from orchestrator.realtime.items import message as item_message
 from orchestrator.realtime.session_config import Session, response_config, session_config, session_json
 from orchestrator.settings import OrchestratorSettings
 from services.common import settings, tracing
+from services.common.access.signed_tokens import SignedTokens
+from services.common.access.token_file import Tokens
 from services.common.audio import Decoder, decode, encode, resample
 from services.common.audio_format import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, AudioFormat, Encoding
-from services.common.errors import FailedPreconditionError, InvalidArgumentError, ParleyError, UpstreamError
+from services.common.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    ParleyError,
+    UnauthenticatedError,
+    UpstreamError,
+)
 from services.llm.backends.api.chat_reader import ChatReader
 from services.llm.backends.api.failures import ProviderFailure
 from services.llm.backends.api.reader import AnswerReader
@@ -56,6 +68,7 @@ from services.stt.settings import SttSettings
 from services.tts import text as tts_text
 from services.tts.settings import TtsSettings
 from services.tts.wav_stream import WavStream
+from tests.support.signing import AUDIENCE, ISSUER, Signer
 
 Target = Callable[[bytes], None]
 TARGETS: dict[str, Target] = {}
@@ -408,6 +421,35 @@ def trace_header(data: bytes) -> None:
         tracing.from_metadata([("traceparent", data.decode("latin-1"))])
     finally:
         tracing.send_to(None)
+
+
+@_target("b")
+def bearer(data: bytes) -> None:
+    """What a caller shows as its token, signed or not: a caller, or UNAUTHENTICATED."""
+    token = data.decode("latin-1")  # as headers are
+    Tokens(b"tokens: []").holder(token)
+    try:
+        asyncio.run(_signed_tokens().subject(token))
+    except UnauthenticatedError:
+        return
+    raise AssertionError("a stranger is let in")
+
+
+@cache
+def _signed_tokens() -> SignedTokens:
+    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
+        file.write(Signer().keys)
+    atexit.register(os.unlink, file.name)
+    return SignedTokens(file.name, ISSUER, AUDIENCE)
+
+
+@_target("k")
+def token_file(data: bytes) -> None:
+    """The file of tokens: read, or refused without a word of what is in it."""
+    try:
+        Tokens(data)
+    except ValueError:
+        return
 
 
 def _ignore(span: tracing.RecordedSpan) -> None:

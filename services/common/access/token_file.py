@@ -84,7 +84,7 @@ class _File(BaseModel):
 def _read(content: bytes) -> list[Holder]:
     try:
         read = _File.model_validate(yaml.safe_load(content))
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise ValueError("the file of tokens is not YAML") from None
     except ValidationError as error:
         first = error.errors(include_input=False)[0]

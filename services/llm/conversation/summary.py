@@ -32,14 +32,13 @@ Answer with the summary alone, between <summary> and </summary>."""
 _NAMES = {Role.SYSTEM: "Note", Role.USER: "User", Role.ASSISTANT: "Assistant", Role.TOOL: "Tool output"}
 
 _STRICT = re.compile(r"\s*<summary>([^<>]*)</summary>\s*")
-_TAGGED = re.compile(r"<\s*summary\b[^>]*>(.*?)(?:<\s*/\s*summary\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_TAGGED = re.compile(r"<\s*summary\b[^>]{0,99}>(.*?)(?:<\s*/\s*summary\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _ONLY_CLOSED = re.compile(r"\A(.*?)<\s*/\s*summary\s*>", re.IGNORECASE | re.DOTALL)
 _HEADED = re.compile(r"\A[\s#*_]*(?:new )?(?:summary|memory)[\s*_]*:[\s*_]*(.+)\Z", re.IGNORECASE | re.DOTALL)
 _BEGUN = re.compile(r"<\s*summary\b|\"summary\"|\A[\s#*_]*(?:new )?(?:summary|memory)[\s*_]*:", re.IGNORECASE)
 LONGEST_LEAD_IN = 300
 """Characters before the summary begins."""
 _FENCE = re.compile(r"\A\s*```\w*\n(.*?)(?:\n```\s*)?\Z", re.DOTALL)
-_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _SENTENCE_END = re.compile(r".*[.!?。！？।؟](?=\s|$|[^\x00-\x7f])", re.DOTALL)
 
 
@@ -91,7 +90,7 @@ def parse(answer: str, *, cut_short: bool = False) -> str:
     """
     strict = _STRICT.fullmatch(answer)
     found = strict[1] if strict else _lenient(answer)
-    text = re.sub(r"</?\s*summary\b[^>]*>", " ", found or "", flags=re.IGNORECASE).strip()
+    text = re.sub(r"</?\s*summary\b[^>]{0,99}>", " ", found or "", flags=re.IGNORECASE).strip()
     if cut_short and not re.search(r"<\s*/\s*summary", answer, re.IGNORECASE):
         whole = _SENTENCE_END.match(text)
         text = whole[0] if whole else ""
@@ -118,11 +117,11 @@ def _lenient(answer: str) -> str | None:
     found = _TAGGED.search(answer) or _ONLY_CLOSED.search(answer)
     if found:
         return found[1]
-    found = _OBJECT.search(answer)
-    if found:
+    begin, end = answer.find("{"), answer.rfind("}")
+    if 0 <= begin < end:
         try:
-            value = json.loads(found[0], strict=False)
-        except ValueError:
+            value = json.loads(answer[begin : end + 1], strict=False)
+        except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict) and isinstance(value.get("summary"), str):
             return str(value["summary"])

@@ -126,7 +126,8 @@ class InlineMarkdown:
         assert run is not None
         end = run.end()
         following = text[end : end + 2]
-        if not final and (not following or (following == "." and self._openers)):
+        undecided = not following or (following == "." and self._openers)
+        if not final and undecided and end - start < MAX_HELD:
             return None
         character, count = text[start], end - start
         strong = count >= 2
@@ -182,6 +183,9 @@ class InlineMarkdown:
         opening = _TICKS.match(text, start)
         assert opening is not None
         end, count = opening.end(), opening.end() - start
+        if count >= MAX_HELD:
+            self._text("`" * count)
+            return end
         if end == len(text) and not final:
             return None
         for closing in _TICKS.finditer(text, end, min(len(text), end + MAX_HELD)):
@@ -228,7 +232,7 @@ class InlineMarkdown:
         if link is not None and link.end() - start <= MAX_HELD:
             self._text("\n" if link[2] else link[1], joined=not link[2])
             return link.end()
-        tail = text[start + 1 :].lower()
+        tail = text[start + 1 : start + 1 + MAX_HELD].lower()
         begun = any(scheme.startswith(tail) or tail.startswith(scheme) for scheme in _AUTOLINK_SCHEMES)
         if begun and not final and len(tail) < MAX_HELD and not re.search(r"[\s<>]", tail.removeprefix("br ")):
             return None
@@ -272,4 +276,4 @@ def _target_end(text: str, start: int) -> int | None:
         depth += {"(": 1, ")": -1}.get(text[position], 0)
         if not depth:
             return position + 1 if _LINK_TARGET.fullmatch(text, start, position + 1) else 0
-    return 0 if _NO_LINK_TARGET.match(text, start) else None
+    return 0 if _NO_LINK_TARGET.match(text, start, start + _MAX_LINK) else None

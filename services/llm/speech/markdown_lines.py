@@ -6,6 +6,8 @@ from enum import Enum
 
 MAX_FENCE_LINE = 80
 """Characters after which a line that begins like a fence is taken for text, so that speech does not wait for it."""
+_MAX_MARKS = 250
+"""Marks that a line may begin with before it is known what they are: what goes on and on is read only once."""
 _SPACES = " \t"
 _RULE_MARKERS = "-*+_="
 
@@ -40,7 +42,7 @@ def classify(line: str, *, final: bool) -> Start | None:
     """The kind of line that begins `line`; None where more must be seen first. `final`: there is no more."""
     indent = len(line) - len(line.lstrip(_SPACES))
     if indent == len(line):
-        return Start(Line.BLANK, indent) if final else None
+        return Start(Line.BLANK, indent) if final else None if indent < _MAX_MARKS else Start(Line.TEXT, indent)
     first = line[indent]
     if first == "\n":
         return Start(Line.BLANK, indent + 1)
@@ -76,7 +78,7 @@ def _run(line: str, start: int, characters: str) -> int:
 
 def _heading(line: str, indent: int, final: bool) -> Start | None:
     end = _run(line, indent, "#")
-    if end == len(line):
+    if end == len(line) and end - indent <= 6:
         return Start(Line.TEXT, indent) if final else None
     if end - indent > 6 or line[end] not in " \t\n":
         return Start(Line.TEXT, indent)
@@ -87,7 +89,7 @@ def _rule_or_item(line: str, indent: int, final: bool) -> Start | None:
     marker = line[indent]
     end = _run(line, indent, marker + _SPACES)
     if end == len(line) and not final:
-        return None
+        return None if end < _MAX_MARKS else Start(Line.RULE, end)
     if (end == len(line) or line[end] == "\n") and line.count(marker, indent, end) >= 3:
         return Start(Line.RULE, min(end + 1, len(line)))
     if marker in "-*+" and line[indent + 1 : indent + 2] in ("", " ", "\t", "\n"):
@@ -107,18 +109,19 @@ def _ordered_item(line: str, indent: int, final: bool) -> Start | None:
 
 
 def _quote(line: str, indent: int, final: bool) -> Start | None:
-    end = indent + 1
-    if end == len(line) and not final:
+    """Quotes within quotes as well."""
+    end = _run(line, indent, ">" + _SPACES)
+    if end == len(line) and not final and end < _MAX_MARKS:
         return None
-    return Start(Line.QUOTE, end + (line[end : end + 1] == " "))
+    return Start(Line.QUOTE, end)
 
 
 def _fence(line: str, indent: int, final: bool) -> Start | None:
     marker = line[indent]
     end = _run(line, indent, marker)
-    if end == len(line) and not final:
+    if end == len(line) and not final and end < _MAX_MARKS:
         return None
-    if end - indent < 3:
+    if end - indent < 3 or end >= _MAX_MARKS:
         return Start(Line.TEXT, indent)
     newline = line.find("\n", end)
     info = line[end:] if newline < 0 else line[end:newline]
@@ -133,7 +136,7 @@ def _table(line: str, indent: int, final: bool) -> Start | None:
     """A row loses its first bar; the row below the header, of dashes alone, goes whole."""
     end = _run(line, indent, "|-: \t")
     if end == len(line) and not final:
-        return None
+        return None if end < _MAX_MARKS else Start(Line.RULE, end)
     if "-" in line[indent:end] and (end == len(line) or line[end] == "\n"):
         return Start(Line.RULE, end + (end < len(line)))
     return Start(Line.TABLE_ROW, indent + 1)

@@ -211,9 +211,8 @@ class SentenceSplitter:
         elif at_space and text[: max(space, 0)].strip():
             at = space
         else:
-            at = len(text) - 1
-            while at > 1 and _are_one(text[at - 1], text[at]):
-                at -= 1
+            borders = range(len(text) - 1, len(text) // 2, -1)  # what goes on for longer is no character
+            at = next((at for at in borders if not _are_one(text[at - 1], text[at])), len(text) - 1)
         return self._take(at, cut=True)
 
     def _take(self, end: int, *, cut: bool = False) -> Sentence:

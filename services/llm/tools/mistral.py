@@ -41,8 +41,8 @@ class MistralBody(Body):
 
     def _find_head(self) -> bool:
         """Whether it is known where the JSON begins: at once, or after a name."""
-        start = _LIST.match(self.text)
-        if start is not None:
+        start = _LIST.match(self.text, 0, _MAX_HEAD)
+        if start is not None and start.end() < _MAX_HEAD:
             self._head = 0 if start.end() and self.text[start.end() - 1] in "[{" else None
             return self._head is not None
         brace = self.text.find("{", 0, _MAX_HEAD)

@@ -228,11 +228,10 @@ class ToolCallParser:
 
     def _text(self, text: str, found: list[Found]) -> None:
         if self._space is not None:
-            text = self._space + text
             if not text.strip(self._between):
-                self._space = text
+                self._space += text
                 return
-            self._space = None
+            text, self._space = self._space + text, None
         if text:
             self._any_text = self._any_text or not text.isspace()
             found.append(text)

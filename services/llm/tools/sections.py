@@ -11,11 +11,25 @@ _CLOSINGS = {
 }
 _DEEPSEEK = ("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>")
 _KIMI = ("<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>")
-_CALL = re.compile(
-    r"<｜tool▁call▁begin｜>(?:function<｜tool▁sep｜>)?([\w.-]+)(?:<｜tool▁sep｜>|\s*```json)(.*?)(?:```\s*)?<｜tool▁call▁end｜>"
-    r"|<\|tool_call_begin\|>\s*(?:functions\.)?([\w.-]+?)(?::\d+)?\s*<\|tool_call_argument_begin\|>(.*?)<\|tool_call_end\|>",
-    re.DOTALL,
-)
+_CALLS = {
+    "<｜tool▁calls▁begin｜>": (
+        re.compile(
+            r"<｜tool▁call▁begin｜>(?:function<｜tool▁sep｜>)?([\w.-]{1,200})(?:<｜tool▁sep｜>|\s*```json)(.*?)(?:```\s*)?"
+            r"<｜tool▁call▁end｜>",
+            re.DOTALL,
+        ),
+        _DEEPSEEK[-1],
+    ),
+    "<|tool_calls_section_begin|>": (
+        re.compile(
+            r"<\|tool_call_begin\|>\s*(?:functions\.)?([\w.-]{1,200}?)(?::\d+)?\s*<\|tool_call_argument_begin\|>(.*?)"
+            r"<\|tool_call_end\|>",
+            re.DOTALL,
+        ),
+        _KIMI[-1],
+    ),
+}
+"""By the section's opening: a call, and what ends it."""
 
 
 class SectionBody(Body):
@@ -35,9 +49,11 @@ class SectionBody(Body):
         content = self.text[: self.end].removesuffix(_CLOSINGS[self.opening])
         calls: list[Call | BadCall] = []
         position = 0
-        for match in _CALL.finditer(content):
+        call, ending = _CALLS[self.opening]
+        last = content.rfind(ending)  # what begins after it has no end, and need not be searched for one
+        for match in call.finditer(content, 0, last + len(ending) if last >= 0 else 0):
             position = match.end()
-            calls.append(json_calls.call(match[1] or match[3], match[2] or match[4] or ""))
+            calls.append(json_calls.call(match[1], match[2]))
         rest = content[position:].strip()
         return [*calls, BadCall("", rest, "the call is incomplete")] if rest or not calls else calls
 

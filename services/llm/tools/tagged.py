@@ -20,9 +20,8 @@ _CLOSINGS = {
     "<|START_ACTION|>": "<|END_ACTION|>",
 }
 _JSON = re.compile(r"\s*(?:\[\s*)?\{")
-_FUNCTION = re.compile(r"<function=([^>\s]+)>(.*)", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
-_ARGUMENT = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
+_FUNCTION = re.compile(r"<function=([^>\s]{1,200})>(.*)", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=([^>\s]{1,200})>\n?(.*)", re.DOTALL)
 _MAX_DOUBT = 200
 """Characters for which a closing tag inside a JSON string may turn out to be a part of the string."""
 
@@ -66,9 +65,9 @@ class TaggedBody(Body):
         if _JSON.match(content):
             return json_calls.read_calls(content)
         if function:
-            return [self._typed(function[1], _PARAMETER.findall(function[2]))]
+            return [self._typed(function[1], _parameters(function[2]))]
         if "<arg_key>" in content:
-            return [self._typed(content.split("<", 1)[0].strip(), _ARGUMENT.findall(content))]
+            return [self._typed(content.split("<", 1)[0].strip(), _arguments(content))]
         if self.opening == "<|tool_call_start|>":
             return pythonic.read_calls(content)
         return [BadCall(json_calls.name_in(content), content.strip(), "the call is not valid JSON")]
@@ -100,6 +99,22 @@ class TaggedBody(Body):
             except ValueError:
                 return BadCall(name, text, f"the argument {key} is not valid JSON")
         return json_calls.call(name, read)
+
+
+def _parameters(content: str) -> Iterable[tuple[str, str]]:
+    """Qwen Coder's, in one pass: names and values."""
+    for part in content.split("</parameter>")[:-1]:
+        if parameter := _PARAMETER.search(part):
+            yield parameter[1], parameter[2].removesuffix("\n")
+
+
+def _arguments(content: str) -> Iterable[tuple[str, str]]:
+    """GLM's, in one pass."""
+    for part in content.split("</arg_value>")[:-1]:
+        head, _, value = part.partition("<arg_value>")
+        key = head.rpartition("<arg_key>")[2].rstrip()
+        if key.endswith("</arg_key>"):
+            yield key.removesuffix("</arg_key>"), value
 
 
 HERMES = ToolFormat(
