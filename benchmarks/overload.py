@@ -161,7 +161,8 @@ async def main() -> None:
     results = load("overload")
     for kind in args.kind:
         results[kind] = await compare(kind, args.times, args.seconds)
-        save("overload", {kind: results[kind] for kind in PACE_S if kind in results})
+        found = json.dumps({kind: results[kind] for kind in PACE_S if kind in results})
+        save("overload", json.loads(found.replace("NaN", "null")))  # of nothing there are no percentiles
     if "session" in args.kind:
         plot(results)
 
