@@ -19,6 +19,7 @@ import jiwer
 import numpy as np
 from faster_whisper import WhisperModel
 
+from benchmarks.report import load as saved
 from benchmarks.report import save, show
 from services.common.admission import AdmissionQueue
 from services.common.audio import Samples, decode, resample
@@ -38,8 +39,8 @@ WHISPER_HZ, WINDOW_S = 16_000, 28.0
 def as_words(text: str) -> str:
     """A text as words in lower case, letters that are spelled as one; Whisper writes times as "7.30 pm", too."""
     text = re.sub(r"\b(\d{1,2})\.(\d\d)(?= ?[ap]\.?m\b)", r"\1:\2", text)
-    said = re.sub(r"(?<=\b[a-z])\.? (?=[a-z]\b)", "", re.sub(r"[^\w\s']|(?<=\s)'|'(?=\s)", " ", read(text).lower()))
-    return " ".join(said.split())
+    words = re.sub(r"[^\w\s']|(?<=\s)'|'(?=\s)", " ", read(text).lower()).split()
+    return re.sub(r"(?<=\b[a-z]) (?=[a-z]\b)", "", " ".join(words))
 
 
 async def speak(engine: str, voice: str, texts: list[str]) -> tuple[int, list[Samples], list[float]]:
@@ -135,7 +136,9 @@ def main() -> None:
         for name, result in results.items()
     ]
     show(f"{arguments.sentences} sentences", ["voice", "word errors", "first audio, ms", "LUFS"], rows)
-    save("round_trip", {"sentences": arguments.sentences, "voices": results})
+    save(
+        "round_trip", {"sentences": arguments.sentences, "voices": {**saved("round_trip").get("voices", {}), **results}}
+    )
 
 
 if __name__ == "__main__":

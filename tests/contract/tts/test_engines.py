@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyloudnorm
 import pytest
 import pytest_asyncio
 
@@ -20,6 +21,8 @@ from services.common.errors import InvalidArgumentError, VoiceNotFoundError
 from services.common.settings import load
 from services.tts import engines
 from services.tts.domain import Chunk, Completed, Event, Started, SynthesisRequest
+from services.tts.loudness import TARGET_LUFS
+from services.tts.metrics import AUDIBLE
 from services.tts.settings import TtsSettings
 from services.tts.synthesizer import Synthesizer
 from tests.support.speech_server import SpeechServer, speech_server
@@ -163,6 +166,16 @@ async def test_the_speaking_rate_is_kept(loaded: Loaded, rate: float) -> None:
     normal, other = await loaded.heard(TEXT), await loaded.speak(TEXT, rate=rate)
     # Babble has a length that is rounded for each letter.
     assert len(other) == pytest.approx(len(normal) / rate, rel=0.35 if loaded.name == "transformers" else 0.15)
+
+
+async def test_speech_begins_at_once_and_is_as_loud_as_everybodys(loaded: Loaded) -> None:
+    samples = await loaded.heard(TEXT)
+    rate_hz = loaded.synthesizer.voices("")[0].native_format.sample_rate_hz
+    first = int(np.argmax(np.abs(samples) > AUDIBLE))
+    assert first < 0.12 * rate_hz
+    if loaded.name != "transformers":  # random weights hardly make a sound that one hears
+        level = pyloudnorm.Meter(rate_hz).integrated_loudness(samples)
+        assert level == pytest.approx(TARGET_LUFS, abs=2)
 
 
 async def test_cancelling_leaves_the_engine_ready(loaded: Loaded) -> None:
