@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.common.access.token_file import Tokens
 from tests.fuzz import targets
 
 CORPUS = sorted((Path(targets.__file__).parent / "corpus").iterdir())
@@ -35,3 +36,8 @@ def test_mutated_inputs_break_no_rule(letter: str) -> None:
         targets.run(data)
 
     holds()
+
+
+def test_a_token_file_that_nests_without_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="not YAML"):
+        Tokens(b"tokens: " + b"[" * 900)

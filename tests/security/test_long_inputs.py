@@ -13,7 +13,7 @@ from services.llm.tools.parser import ToolCallParser
 from services.llm.turn import Turn
 from services.tts import text as tts_text
 
-LENGTH = 30_000
+LENGTH = 20_000
 MARKS = (
     *(
         "<tool_call><function=f><parameter=a>",

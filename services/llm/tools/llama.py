@@ -8,6 +8,8 @@ from services.llm.tools.json_calls import JsonEnd
 from services.llm.tools.parser import CERTAIN, BadCall, Body, Call, Signatures, ToolFormat, Verdict
 
 _PYTHON_TAG = "<|python_tag|>"
+_MAX_BEGINNING = 400
+"""Characters, white space among them, in which it shows whether an object is a call."""
 _BEGINNINGS = ('{"name":"', '{"type":"function","name":"', '{"type":"function","function":{"name":"')
 
 
@@ -22,10 +24,10 @@ class BareJsonBody(Body):
     def feed(self, text: str) -> Verdict:
         self.text += text
         if not self._certain:
-            begun = "".join((self.opening + self.text).split())
+            begun = "".join((self.opening + self.text[:_MAX_BEGINNING]).split())
             self._certain = begun.startswith(_BEGINNINGS)
             if not self._certain:
-                possible = any(beginning.startswith(begun) for beginning in _BEGINNINGS)
+                possible = len(self.text) < _MAX_BEGINNING and any(known.startswith(begun) for known in _BEGINNINGS)
                 return Verdict.OPEN if possible else Verdict.TEXT
         end = self._json.find(self.opening + self.text)
         if end < 0:
