@@ -4,7 +4,7 @@
 | ---------------- | ----------------- | ------------------- | ----------------------- | ------------------------- |
 | speech started   | prefill           | prefill             | hold -> HELD            |                           |
 |                  | -> USER_SPEAKING  |                     |                         |                           |
-| words (interim)  |                   |                     | cancel -> USER_SPEAKING | cancel -> USER_SPEAKING   |
+| words (interim)  |                   | prefill             | cancel -> USER_SPEAKING | cancel -> USER_SPEAKING   |
 | words at a pause |                   | speculate           | cancel, speculate       | cancel, speculate         |
 |                  |                   |                     | -> USER_SPEAKING        | -> USER_SPEAKING          |
 | none at a pause  |                   |                     |                         | resume                    |
