@@ -103,7 +103,7 @@ class Session:
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._tools = {tool.name: tool for tool in tools}
         self._config = pb.SessionConfig(input_audio_format=INPUT_FORMAT, output_audio_format=OUTPUT_FORMAT)
-        self._remember(config)
+        self._config.MergeFrom(config)
         self._config.tools.extend(tool.message() for tool in self._tools.values())
         self._reconnect_s = reconnect_s
         self._call: Any = None
