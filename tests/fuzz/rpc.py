@@ -309,15 +309,15 @@ def check(player: Player, examples: int, seed: int | None = None) -> None:
     player.check_logs()
 
 
-def fuzz(until: float) -> int:
-    """Call four fake programs until this time of the monotonic clock; returns how many calls there were.
+def fuzz(seconds: float) -> int:
+    """Call four fake programs for so long, once they run; returns how many calls there were.
 
     Raises:
         AssertionError: a rule is broken, with the smallest call that does it.
     """
 
     def call(servers: Mapping[str, RunningServer]) -> int:
-        player = Player(servers)
+        player, until = Player(servers), time.monotonic() + seconds
         try:
             while time.monotonic() < until:
                 check(player, 50, seed=time.time_ns())
