@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from services.common import logs, tracing
 from services.common.admission import AdmissionQueue
-from services.common.errors import ContextLengthError, ModelNotFoundError, UpstreamError
+from services.common.errors import ContextLengthError, InvalidArgumentError, ModelNotFoundError, UpstreamError
 from services.common.load import Load
 from services.llm import checks
 from services.llm.backends.base import Backend
@@ -111,6 +111,8 @@ class Turns:
         response_id = new_id("resp")
         async with meter, self._let_in(asked, response_id) as (conversation, messages, running):
             request = self._request(asked, conversation, messages)
+            if not request.messages:
+                raise InvalidArgumentError("there is nothing to answer, and no instructions", field="messages")
             self._backend.check(request)
             new = len(running.asked if running else asked.messages)
             request = await self._with_images(request, new)
