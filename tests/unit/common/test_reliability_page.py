@@ -1,5 +1,7 @@
 """docs/reliability.md shows the table that the tests of faults go by; its counts are of the run that wrote it."""
 
+import re
+
 from tests.support.fault_sessions import Outcome, State
 from tests.support.fault_table import STATES, table
 from tools.reliability_page import PAGE, with_outcomes, with_run
@@ -8,6 +10,15 @@ from tools.reliability_page import PAGE, with_outcomes, with_run
 def test_the_page_of_reliability_shows_the_table() -> None:
     page = PAGE.read_text("utf-8")
     assert with_outcomes(page) == page
+
+
+def test_the_page_of_reliability_has_the_counts_of_a_whole_run() -> None:
+    page = PAGE.read_text("utf-8")
+    sessions, faults = len(table()) * len(STATES), len(table())
+    assert f"{sessions} sessions in {faults} faults" in page
+    counts = re.findall(r"^\| (\w+) \| (\d+) \|$", page, re.MULTILINE)
+    assert sum(int(count) for _, count in counts) == sessions
+    assert {outcome for outcome, _ in counts} <= {outcome.value for outcome in Outcome}
 
 
 def test_the_counts_are_of_all_outcomes() -> None:
