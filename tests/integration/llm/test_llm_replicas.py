@@ -68,8 +68,10 @@ async def test_edge_27_what_both_servers_add_at_once_is_all_there(replicas: Repl
     assert sorted(await replicas.other.texts(ident)) == sorted(texts)
 
 
-async def test_edge_27_a_turn_that_meets_one_elsewhere_is_aborted_with_a_hint(replicas: Replicas) -> None:
-    """The other server is killed in the middle of its turn: its claim stays for some seconds, as if it still ran."""
+async def test_edge_27_a_turn_that_meets_one_elsewhere_is_aborted_with_a_hint_and_answered_after_its_death(
+    replicas: Replicas,
+) -> None:
+    """The claim of a server that is killed in the middle of its turn stays for some seconds, as if it still ran."""
     async with (
         running("llm", *ENDLESS, "--conversation_store", replicas.store) as third,
         client_of(third.address) as client,
@@ -79,14 +81,16 @@ async def test_edge_27_a_turn_that_meets_one_elsewhere_is_aborted_with_a_hint(re
         call = client.models.Generate(request)
         response_id = (await call.read()).started.response_id
         assert (await call.read()).text_delta.text == "One."
-        await third.kill()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await replicas.one.generate("Hello", conversation_id=ident)
         assert caught.value.code() is grpc.StatusCode.ABORTED
         error = from_rpc_error(caught.value)
         assert (error.reason, error.retry_after_s) == ("CONVERSATION_BUSY", 1.0)
+        await third.kill()
         await replicas.other.append(ident, user("I am still here"))
         commit = asyncio.create_task(replicas.other.commit(ident, response_id, "One."))
         await replicas.one.texts(ident)
         assert not commit.done(), "who died is not known yet"
-        commit.cancel()
+        assert text_of(await replicas.one.generate("And now?", conversation_id=ident)).endswith("| user: And now?.")
+        await commit
+        assert (await replicas.one.texts(ident))[:4] == ["Hello", "One.", "I am still here", "And now?"]
