@@ -60,15 +60,15 @@ def test_the_end_comes_with_the_very_frame_that_completes_the_silence() -> None:
     assert any(isinstance(event, SegmentEnded) for event in run(endpointer, *silence(1)))
 
 
-def test_speech_in_the_very_first_frame_is_whole() -> None:
+def test_edge_30_speech_in_the_very_first_frame_is_whole() -> None:
     assert run(Endpointer(CONFIG), *speech(3)) == [SegmentStarted(0, 0)]
 
 
-def test_a_burst_shorter_than_min_speech_is_ignored() -> None:
+def test_edge_30_a_burst_shorter_than_min_speech_is_ignored() -> None:
     assert run(Endpointer(CONFIG), *(silence(5) + speech(2)) * 20, *silence(20)) == []
 
 
-def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
+def test_edge_30_a_pause_inside_a_sentence_does_not_end_it() -> None:
     events = run(Endpointer(CONFIG), *speech(10), *silence(9), *speech(10), *silence(10))
     assert [type(event) for event in events] == [SegmentStarted, Paused, Resumed, Paused, SegmentEnded]
     assert events[-1] == SegmentEnded(0, 0, frames(29), frames(33), closes_utterance=True)
@@ -156,7 +156,7 @@ def test_at_max_utterance_the_next_begins_where_the_last_was_cut() -> None:
     assert all(event.end - event.start <= frames(100) for event in ended)
 
 
-def test_the_cut_at_max_utterance_falls_between_two_words() -> None:
+def test_edge_30_the_cut_at_max_utterance_falls_between_two_words() -> None:
     words = speech(80) + [0.2] * 3 + speech(40)
     cut = next(event for event in run(Endpointer(CONFIG), *words) if isinstance(event, SegmentEnded))
     assert frames(80) <= cut.end <= frames(83)
