@@ -1,7 +1,8 @@
 """A chain of three gRPC servers with no product in it: what any orchestrator over gRPC pays, to compare with.
 
 `python -m benchmarks.bare_chain llm FIRST_TOKEN_MS TOKEN_MS TOKENS`, `tts`, `stt` or `chain LLM_PORT TTS_PORT STT_PORT`
-serves one part and prints its port. The messages are raw bytes: no contract, no history, no checks.
+serves one part and prints its port. The messages are raw bytes: no contract, no history, no checks. The
+event loop is Parley's.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+
+from services.common import event_loop
 
 CONVERSE, GENERATE, SYNTHESIZE = "/bare.Chain/Converse", "/bare.Llm/Generate", "/bare.Tts/Synthesize"
 LISTEN, HEAR = "/bare.Chain/Listen", "/bare.Stt/Hear"
@@ -114,4 +117,4 @@ async def main(role: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    event_loop.run(main(*sys.argv[1:]))

@@ -8,11 +8,12 @@ them and prints what it measured as a line of JSON.
 import asyncio
 import base64
 import contextlib
+import functools
 import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from parley.agent.v1 import agent_service_pb2 as pb
@@ -20,6 +21,7 @@ from parley.common.v1 import audio_pb2
 from websockets.asyncio.client import connect
 
 from benchmarks.bare_chain import CONVERSE, LISTEN, QUESTION
+from services.common import event_loop
 
 _CONVERSE = "/parley.agent.v1.VoiceAgentService/Converse"
 _AUDIO = bytes(3200)
@@ -29,9 +31,11 @@ _TONE = (b"\x00\x40" * 24 + b"\x00\xc0" * 24) * 150
 """Three tenths of a second that the fake recogniser takes for a voice, in the bridge's own format."""
 _FRAME_S = 0.02
 _FRAME = bytes(640)
-_COMMIT_EVERY = 100
-"""Frames after which a listening session ends its turn, each at another time: how late the answer comes tells how far
-behind the chain is.
+_GATHERED = 5
+"""Frames that the client library sends in one message while nobody speaks."""
+_COMMIT_S = 2.0
+"""After so long a listening session ends its turn, each at another time: how late the answer comes tells how far behind
+the chain is.
 """
 
 Turn = Callable[[], Awaitable[float]]
@@ -114,48 +118,61 @@ async def speak_on(sessions: list[Turn], turns: int) -> dict[str, object]:
     return {"spent_s": [span for spans in spent for span in spans], "took_s": time.monotonic() - begun}
 
 
+class Listener(NamedTuple):
+    """A stream of audio, `frame` every `frame_s` seconds; what asks for an answer at once, and the event that is it."""
+
+    call: Any
+    frame: bytes
+    question: bytes
+    answer: str = ""
+    frame_s: float = _FRAME_S
+
+
 @contextlib.asynccontextmanager
-async def bare_listener(channel: grpc.aio.Channel) -> AsyncIterator[tuple[Any, bytes, bytes, str]]:
-    """A stream of frames to the bare chain, with what it answers at once."""
+async def bare_listener(channel: grpc.aio.Channel) -> AsyncIterator[Listener]:
+    """A stream of frames to the bare chain."""
     call: Any = channel.stream_stream(LISTEN)()
     try:
-        yield call, _FRAME, QUESTION, ""
+        yield Listener(call, _FRAME, QUESTION)
     finally:
         call.cancel()
 
 
 @contextlib.asynccontextmanager
-async def parley_listener(channel: grpc.aio.Channel) -> AsyncIterator[tuple[Any, bytes, bytes, str]]:
-    """A session of Parley that is only listened to."""
+async def parley_listener(channel: grpc.aio.Channel, frames: int = 1) -> AsyncIterator[Listener]:
+    """A session of Parley that is only listened to, so many frames a message."""
     async with _opened(channel, create_response=False) as call:
-        yield call, _append(_FRAME), _commit(), "input_audio_transcription_completed"
+        answer = "input_audio_transcription_completed"
+        yield Listener(call, _append(_FRAME * frames), _commit(), answer, frames * _FRAME_S)
 
 
-async def listen(listeners: list[tuple[Any, bytes, bytes, str]], seconds: float) -> dict[str, object]:
-    """Every session sends its frames at the speed of speech, spread evenly over the 20 ms of a frame."""
-    frames, start = round(seconds / _FRAME_S), time.monotonic() + 0.1
+async def listen(listeners: list[Listener], seconds: float) -> dict[str, object]:
+    """Every session sends its audio at the speed of speech, spread evenly over the time of a message."""
+    start = time.monotonic() + 0.1
     answered_s: list[float] = []
     behind_s: list[float] = []
 
-    async def one(number: int, call: Any, frame: bytes, commit: bytes, answer: str) -> None:
+    async def one(number: int, listener: Listener) -> None:
         async def answered(since: float) -> None:
-            await (_until(call, answer) if answer else call.read())
+            await (_until(listener.call, listener.answer) if listener.answer else listener.call.read())
             answered_s.append(time.monotonic() - since)
 
         waiting: asyncio.Task[None] | None = None
+        share = number / len(listeners)
+        frames, commit_every = round(seconds / listener.frame_s), round(_COMMIT_S / listener.frame_s)
         async with asyncio.TaskGroup() as group:
             for index in range(frames):
-                due = start + (number / len(listeners) + index) * _FRAME_S
+                due = start + (share + index) * listener.frame_s
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 behind_s.append(time.monotonic() - due)
-                await call.write(frame)
-                if (index + number) % _COMMIT_EVERY == 0 and (waiting is None or waiting.done()):
-                    await call.write(commit)
+                await listener.call.write(listener.frame)
+                if (index + number) % commit_every == 0 and (waiting is None or waiting.done()):
+                    await listener.call.write(listener.question)
                     waiting = group.create_task(answered(time.monotonic()))
 
     async with asyncio.TaskGroup() as group:
         for number, listener in enumerate(listeners):
-            group.create_task(one(number, *listener))
+            group.create_task(one(number, listener))
     return {"answered_s": answered_s, "client_behind_s": max(behind_s), "took_s": time.monotonic() - start}
 
 
@@ -214,6 +231,7 @@ _KINDS: dict[tuple[str, str], tuple[Any, Any]] = {
     ("turns", "realtime"): (realtime_session, speak_turns),
     ("listen", "bare"): (bare_listener, listen),
     ("listen", "parley"): (parley_listener, listen),
+    ("listen", "gathered"): (functools.partial(parley_listener, frames=_GATHERED), listen),
 }
 
 
@@ -231,4 +249,4 @@ async def main(what: str, chain: str, address: str, sessions: str, count: str) -
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    event_loop.run(main(*sys.argv[1:]))

@@ -3,11 +3,12 @@
 `--part turns`: all stages are fake and without delay, but for the language model: 50 ms to the first token and 5 ms a
 token. The floor is when that model has said its first sentence. Every session is open before the clock starts; then
 each says one manual turn, all at once. `--part live`: sessions that are only listened to, 20 ms frames at the speed of
-speech. The bare chain (benchmarks/bare_chain.py) does the same with raw bytes and no product. `--part telemetry`: turns
-of sessions that speak without a pause, with metrics that are scraped, with traces to a collector too, and by the same
-programs counting nothing. All are measured in turn in one run, by a client in a process of its own
-(benchmarks/load_client.py); CPU is what the operating system charges to each process. `--part realtime`: the same
-spoken turns through `Converse` and through the Realtime bridge of one orchestrator, in turn.
+speech; one frame a message, and as the client library sends them. The bare chain (benchmarks/bare_chain.py) does the
+same with raw bytes and no product. `--part telemetry`: turns of sessions that speak without a pause, with metrics that
+are scraped, with traces to a collector too, and by the same programs counting nothing. All are measured in turn in one
+run, by a client in a process of its own (benchmarks/load_client.py); CPU is what the operating system charges to each
+process. `--part realtime`: the same spoken turns through `Converse` and through the Realtime bridge of one
+orchestrator, in turn.
 
     python -m benchmarks.overhead [--part turns live telemetry realtime] [--sessions 1 16 64] [--turns 20]
 """
@@ -189,6 +190,8 @@ async def measure_running(
 
 PARTS = ["turns", "live", "telemetry", "realtime"]
 CHAINS = (("bare", bare_chain), ("parley", parley))
+LISTENERS = (*CHAINS, ("gathered", parley))
+"""The last sends as the client library does while nobody speaks: five frames in one message."""
 
 
 async def turns_part(sessions_at_once: list[int], turns: int) -> dict[str, Any]:
@@ -219,7 +222,7 @@ async def live_part(listening: list[int], seconds: int) -> dict[str, Any]:
     rows, figures = [], []
     for sessions in listening:
         per_second: dict[str, float] = {}
-        for name, chain in CHAINS:
+        for name, chain in LISTENERS:
             measured = await measure(chain, name, "listen", sessions, seconds)
             cpu = {who: round(s / sessions / seconds * 1000, 2) for who, s in measured.cpu_s.items()}
             per_second[name] = cpu["chain" if name == "bare" else "orchestrator"]
@@ -234,10 +237,9 @@ async def live_part(listening: list[int], seconds: int) -> dict[str, Any]:
                 [
                     *(f"{sessions}, {name}", f"{per_second[name]:.2f}", f"{cpu['stt']:.2f}", f"{cpu['client']:.2f}"),
                     *(answers["median"], answers["p90"], answers["max"], f"{late} of {len(answered_s)}"),
+                    f"{per_second[name] / per_second['bare']:.2f}",
                 ]
             )
-        rows[-1].append(f"{per_second['parley'] / per_second['bare']:.2f}")
-        rows[-2].append("")
     columns = ["listening", "orchestrator", "STT", "client", "answer median", "p90", "max", "late", "ratio"]
     show("CPU for a second of a listening session, and its answers, in ms", columns, rows)
     return {"seconds": seconds, "late_after_ms": LATE_S * 1000, "figures": figures}

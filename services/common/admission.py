@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from services.common.errors import OverloadedError
 from services.common.load import Load, spread
 
+_UNLIMITED = Load(0.0)
+
 
 class AdmissionQueue:
     """First come, first served places for work; a full queue refuses instead of growing.
@@ -26,7 +28,7 @@ class AdmissionQueue:
         self._what = what
         self._waiting_limit = waiting
         self._retry_after_s = retry_after_s
-        self._load = load or Load(0.0)
+        self._load = load or _UNLIMITED
         self._places = asyncio.Semaphore(running)
         self.running = 0
         self.waiting = 0

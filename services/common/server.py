@@ -14,7 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common import logs, secrets, tracing
+from services.common import event_loop, logs, secrets, tracing
 from services.common.access.access import Access, open_access
 from services.common.errors import ParleyError, StartupError
 from services.common.interceptor import Gate, ServerInterceptor
@@ -164,7 +164,7 @@ def main(service: Service, settings: ServerSettings) -> None:
         secrets=secrets.of(settings),
     )
     try:
-        asyncio.run(run(service, settings))
+        event_loop.run(run(service, settings))
     except (StartupError, ParleyError) as error:
         finish_logs()  # so that the reason is the last line
         sys.stderr.write(f"parley-{service.name}: {error}\n")

@@ -8,16 +8,20 @@ Timeouts of reads are not for here: the caller's clocks cancel the read.
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable
-from typing import Any
+from asyncio.staggered import staggered_race
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import zip_longest
+from typing import Any, TypeVar, cast
 
 import httpcore2
 import httpx2
 
 _HIGH_WATER = 1 << 20
 """Bytes that may wait to be read before the sender is made to wait."""
-_HAPPY_EYEBALLS_S = 0.25
+_HEAD_START_S = 0.25
 _CLOSED = "the connection is closed"
+_AddressT = TypeVar("_AddressT", bound=tuple[Any, ...])
 
 
 class DirectTransport(httpx2.AsyncBaseTransport):
@@ -33,7 +37,7 @@ class DirectTransport(httpx2.AsyncBaseTransport):
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.max_keepalive_connections,
             keepalive_expiry=limits.keepalive_expiry,
-            network_backend=_Network(),
+            network_backend=Network(),
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -67,7 +71,9 @@ class _Body(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-class _Network(httpcore2.AsyncNetworkBackend):
+class Network(httpcore2.AsyncNetworkBackend):
+    """Makes connections."""
+
     async def connect_tcp(
         self,
         host: str,
@@ -76,12 +82,9 @@ class _Network(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
-                _, connection = await loop.create_connection(
-                    _Connection, host, port, happy_eyeballs_delay=_HAPPY_EYEBALLS_S
-                )
+                connection = await _connect(host, port)
         except TimeoutError:
             raise httpcore2.ConnectTimeout(host) from None
         except OSError as error:
@@ -90,6 +93,32 @@ class _Network(httpcore2.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+async def _connect(host: str, port: int) -> "_Connection":
+    """To the address that is reached first; each gets a head start over the next (RFC 8305), which asyncio's own
+    `create_connection` can do, and uvloop's cannot.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+    async def connect(address: str) -> _Connection:
+        return (await loop.create_connection(_Connection, address, port))[1]
+
+    attempts = [partial(connect, str(address[0])) for *_, address in by_turns(found)]
+    connection: _Connection | None
+    connection, _, errors = await staggered_race(attempts, _HEAD_START_S)
+    if connection is None:
+        raise next((error for error in errors if error is not None), OSError(f"{host} has no address"))
+    return connection
+
+
+def by_turns(found: Sequence[_AddressT]) -> list[_AddressT]:
+    """Addresses, as `getaddrinfo` gives them, of one family and the other in turn: a network may have only one."""
+    families: dict[Any, list[_AddressT]] = {}
+    for address in found:
+        families.setdefault(address[0], []).append(address)
+    return [address for turn in zip_longest(*families.values()) for address in turn if address is not None]
 
 
 class _Connection(asyncio.Protocol):
@@ -107,8 +136,7 @@ class _Connection(asyncio.Protocol):
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
         # A peer that has vanished without a word is noticed while the connection is idle.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
@@ -198,8 +226,7 @@ class _Stream(httpcore2.AsyncNetworkStream):
             raise httpcore2.ConnectTimeout(server_hostname or "") from None
         except OSError as error:
             raise httpcore2.ConnectError(str(error)) from error
-        assert isinstance(transport, asyncio.Transport)
-        connection.transport = transport
+        connection.transport = cast("asyncio.Transport", transport)
         return self
 
     def get_extra_info(self, info: str) -> Any:

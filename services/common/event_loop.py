@@ -1,0 +1,28 @@
+"""The event loop of every program: uvloop's, or asyncio's own where that is not installed, as on Windows."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """`asyncio.run` on that loop."""
+    with asyncio.Runner(loop_factory=_of_uvloop()) as runner:
+        runner.run(main)
+
+
+def _of_uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        from uvloop import Loop
+    except ModuleNotFoundError:
+        return None
+
+    class PunctualLoop(Loop):
+        """uvloop reads its own clock once in each round of the loop, in milliseconds: work would seem to take no time,
+        and a late loop to be on time.
+        """
+
+        time = staticmethod(time.monotonic)
+
+    return PunctualLoop
