@@ -15,6 +15,7 @@ from parley.common.v1 import audio_pb2, chat_pb2
 from parley_client.convert import duration, event_of, frame_bytes
 from parley_client.errors import SessionError, session_error
 from parley_client.events import AudioDelta, Event, FunctionCall, Reconnected, SpeechStarted, TurnFailed
+from parley_client.gathering import Gathering
 from parley_client.playback import Playback
 from parley_client.tools import Tool
 from services.common.sent_status import SentStatus
@@ -111,16 +112,18 @@ class Session:
         self._online = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._playback: Playback | None = None
+        self._gathering = Gathering()
         self._ending = False
         self.id, self.conversation_id, self.output_format, self.closed = "", "", OUTPUT_FORMAT, False
 
     # What the client sends
 
     async def send_audio(self, data: bytes) -> bool:
-        """Send audio in the session's input format, as it comes."""
-        if not self._online.is_set():
-            return not self.closed
-        return await self._send(input_audio_buffer_append=pb.InputAudioBufferAppend(audio=data))
+        """Send audio in the session's input format, as it comes; while nobody speaks, some of it waits for more."""
+        if self._online.is_set() and self._gathering.add(data, self._bytes_per_second):
+            async with self._writing:
+                await self._write_audio()
+        return not self.closed
 
     async def commit(self) -> bool:
         """The user's turn ends here; for push-to-talk (`TurnDetection.MODE_MANUAL`)."""
@@ -163,6 +166,7 @@ class Session:
         """Nothing follows: what was asked is answered, then the events end."""
         self._ending = True
         async with self._writing:
+            await self._write_audio()
             await _written(self._call.done_writing())
 
     # What happens
@@ -196,6 +200,7 @@ class Session:
 
     async def _attend(self, event: Event) -> None:
         """Do what a client has to do at an event."""
+        self._gathering.see(event)
         match event:
             case SpeechStarted():
                 await self._stop_playback()
@@ -236,6 +241,7 @@ class Session:
         self._config.conversation_id = created.conversation_id
         if created.session.output_audio_format.encoding:
             self.output_format = created.session.output_audio_format
+        self._gathering = Gathering()
         self._online.set()
 
     async def _reopen(self, error: grpc.aio.AioRpcError) -> None:
@@ -264,8 +270,20 @@ class Session:
     async def _send(self, event_id: str = "", **event: Any) -> bool:
         await self._online.wait()
         async with self._writing:  # gRPC takes one message at a time
+            await self._write_audio()  # what came before goes before
             await _written(self._call.write(pb.ConverseRequest(event_id=event_id, **event)))
         return not self.closed
+
+    async def _write_audio(self) -> None:
+        """Send the audio that waits; the caller holds `_writing`."""
+        if audio := self._gathering.take():
+            append = pb.InputAudioBufferAppend(audio=audio)
+            await _written(self._call.write(pb.ConverseRequest(input_audio_buffer_append=append)))
+
+    @property
+    def _bytes_per_second(self) -> int:
+        audio_format = self._config.input_audio_format
+        return audio_format.sample_rate_hertz * frame_bytes(audio_format)
 
     async def _end_politely(self) -> None:
         """Half-close and let the server finish, so that it does not count a cancelled call. Whoever has cancelled the

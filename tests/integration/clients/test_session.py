@@ -63,6 +63,7 @@ async def test_at_the_users_voice_playback_stops_and_the_server_hears_how_far_it
     async def script(requests: Requests, context: Any) -> Responses:
         await next_of(requests, "session_update")
         yield created()
+        yield RESPONSE_CREATED
         yield audio(b"ab" * 2400, 0.0)
         await next_of(requests, "input_audio_buffer_append")
         yield SPEECH_STARTED
@@ -77,6 +78,27 @@ async def test_at_the_users_voice_playback_stops_and_the_server_hears_how_far_it
         assert playback.read(2) == b""
     assert truncated[0].item_id == "i"
     assert seconds(truncated[0].audio_end) == 0.05
+
+
+async def test_audio_that_waits_goes_before_what_is_sent_after_it() -> None:
+    received: list[pb.ConverseRequest] = []
+
+    async def script(requests: Requests, context: Any) -> Responses:
+        await next_of(requests, "session_update")
+        yield created()
+        received.extend([request async for request in requests])
+
+    async with voice_agent(script) as target, connect(target) as session:
+        for sample in (b"a", b"b", b"c"):
+            await session.send_audio(sample * 640)
+            if sample == b"b":
+                await session.commit()
+        await session.end()
+        assert await all_events(session) == []
+    kinds = [request.WhichOneof("event") for request in received]
+    assert kinds == ["input_audio_buffer_append", "input_audio_buffer_commit", "input_audio_buffer_append"]
+    heard = [request.input_audio_buffer_append.audio for request in received]
+    assert heard == [b"a" * 640 + b"b" * 640, b"", b"c" * 640]
 
 
 async def test_interrupting_stops_playback_and_cancels_the_response() -> None:
