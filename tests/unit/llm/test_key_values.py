@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from services.llm.backends.batching.helper import Helper
 from services.llm.backends.batching.key_values import KeyValues, PoolShape, Row
 from services.llm.backends.batching.prefixes import Copy
 
@@ -52,19 +53,59 @@ def test_every_row_sees_its_own_sequence_and_nothing_else(
         torch.testing.assert_close(result[mine], expected)
 
 
-@pytest.mark.parametrize("length", [511, 512, 900])
-def test_a_prompt_after_a_long_history_in_bfloat16(length: int) -> None:
+def attend_in_bfloat16(
+    rows: list[Row], pool: KeyValues, helper: Helper | None, window: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the pool gives for random new tokens, and what is written out in float32."""
+    places = torch.cat([torch.arange(row.length - row.count, row.length) + row.start for row in rows])
+    count = len(places)
+    query, key, value = (
+        torch.randn(*size, 8, dtype=torch.bfloat16) for size in ((count, HEADS), (2, count), (2, count))
+    )
+    pool.begin(rows, places, helper)
+    result = pool.attend(0, query, key, value, SCALE, window).float()
+    expected = []
+    for row in rows:
+        keys, values = pool._data[:, 0, :, row.start : row.start + row.length].float()
+        mine = slice(row.first, row.first + row.count)
+        assert torch.equal(keys[:, -row.count :], key[:, mine].float()), "the new keys are kept"
+        expected.append(written_out(query[mine].float(), keys, values, window, None))
+    return result, torch.cat(expected)
+
+
+def bfloat16_pool(capacity: int) -> KeyValues:
     torch.manual_seed(1)
-    pool = KeyValues(PoolShape(1, 2, 8, torch.bfloat16), 1000, "cpu")
+    pool = KeyValues(PoolShape(1, 2, 8, torch.bfloat16), capacity, "cpu")
     pool._data.normal_()
-    places = torch.arange(50 + length - 6, 50 + length)
-    query, key, value = (torch.randn(*size, dtype=torch.bfloat16) for size in ((6, HEADS, 8), (2, 6, 8), (2, 6, 8)))
-    pool.begin([Row(0, 6, 50, length)], places)
-    result = pool.attend(0, query, key, value, SCALE)
-    keys, values = pool._data[:, 0, :, 50 : 50 + length].float()
-    assert torch.equal(keys[:, -6:], key.float()), "the new keys are kept"
-    expected = written_out(query.float(), keys, values, None, None)
-    torch.testing.assert_close(result.float(), expected, rtol=0.02, atol=0.02)
+    return pool
+
+
+@pytest.mark.parametrize("helper", [None, Helper()])
+@pytest.mark.parametrize(("count", "length"), [(6, 511), (6, 512), (6, 900), (81, 900)])
+@pytest.mark.parametrize("window", [None, 600])
+def test_a_prompt_after_a_long_history_in_bfloat16(
+    helper: Helper | None, count: int, length: int, window: int | None
+) -> None:
+    result, expected = attend_in_bfloat16([Row(0, count, 50, length)], bfloat16_pool(1000), helper, window)
+    torch.testing.assert_close(result, expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("helper", [None, Helper()])
+@pytest.mark.parametrize("lengths", [[3, 40], [300, 1, 290, 120, 310], [700], [2000, 1900, 20, 1500, 1200, 1990, 1]])
+@pytest.mark.parametrize("window", [None, 250])
+def test_rows_of_any_lengths_decode_in_bfloat16(helper: Helper | None, lengths: list[int], window: int | None) -> None:
+    starts = [sum(lengths[:index]) for index in range(len(lengths))]
+    rows = [Row(index, 1, starts[index], length) for index, length in enumerate(lengths)]
+    result, expected = attend_in_bfloat16(rows, bfloat16_pool(sum(lengths)), helper, window)
+    torch.testing.assert_close(result, expected, rtol=0.02, atol=0.02)
+
+
+def test_a_broken_row_leaves_those_beside_it_unharmed() -> None:
+    pool = bfloat16_pool(1000)
+    pool._data[:, 0, :, 600:] = torch.nan
+    result, expected = attend_in_bfloat16([Row(0, 1, 0, 300), Row(1, 1, 600, 400), Row(2, 1, 300, 250)], pool, None)
+    torch.testing.assert_close(result[[0, 2]], expected[[0, 2]], rtol=0.02, atol=0.02)
+    assert result[1].isnan().all()
 
 
 @pytest.mark.parametrize("target", [50, 15, 5])

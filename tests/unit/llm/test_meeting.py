@@ -8,7 +8,8 @@ import torch
 from services.llm.backends.batching.key_values import PoolShape, Row
 from services.llm.backends.batching.meeting import Meeting
 
-SMALL_MODEL = PoolShape(30, 3, 64, torch.bfloat16)
+SMALL_MODEL = PoolShape(30, 3, 64, torch.float32)
+IN_BFLOAT16 = PoolShape(30, 3, 64, torch.bfloat16)
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,19 @@ def test_a_step_of_few_tokens_meets_for_large_layers_and_long_histories_alone() 
     assert torch.get_num_threads() == 1
     meeting.end()
     assert torch.get_num_threads() == 3
+
+
+def test_attention_in_bfloat16_has_a_helper_instead_of_meetings() -> None:
+    meeting = Meeting("cpu")
+    meeting.begin(45)
+    assert meeting.helper is not None
+    assert inside(meeting.attention([Row(0, 1, 0, 4000)], IN_BFLOAT16, 9)) == 1
+    meeting.end()
+    assert meeting.helper is None, "the next step may be long, and have all threads"
+    torch.set_num_threads(1)
+    meeting.begin(45)
+    assert meeting.helper is None, "there is one thread alone"
+    meeting.end()
 
 
 def test_one_token_of_a_large_model_is_worth_a_meeting_since_its_weights_are_read() -> None:

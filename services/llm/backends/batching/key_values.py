@@ -7,12 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from services.llm.backends.batching.halves import DecodeAttention, prompt_attention
+from services.llm.backends.batching.helper import Helper
 from services.llm.backends.batching.prefixes import Copy
 
 _LONG = 512
-"""Keys from which on a prompt in bfloat16 goes head by head; with fewer the calls cost more than they save."""
+"""Keys of a prompt, or of all that decode, from which on there is a way of its own for bfloat16; with fewer its calls
+cost more than they save."""
 _MOST_PRODUCTS = 1 << 23
 """Products of a head's queries with its keys that are held at once: 16 MiB."""
+_MOST_COPIED = 64 << 20
+"""Bytes of a layer's keys and values that are brought side by side for those that decode."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,15 @@ class KeyValues:
                 source = source.clone()
             self._data[..., copy.target : copy.target + copy.count, :].copy_(source)
 
-    def begin(self, rows: Sequence[Row], places: torch.Tensor) -> None:
-        """Say what the next step is about: its rows, those with one token first, and each token's place (int64)."""
-        self._step = _Step(self, rows, places)
+    def begin(self, rows: Sequence[Row], places: torch.Tensor, helper: Helper | None = None) -> None:
+        """Say what the next step is about.
+
+        Args:
+            rows: those with one token first.
+            places: each token's, int64.
+            helper: takes a part of what is long.
+        """
+        self._step = _Step(self, rows, places, helper)
 
     def attend(
         self,
@@ -124,20 +135,25 @@ class KeyValues:
 class _Step:
     """Rows of one step, with what all layers share: views of the pool, masks."""
 
-    def __init__(self, pool: KeyValues, rows: Sequence[Row], places: torch.Tensor) -> None:
+    def __init__(self, pool: KeyValues, rows: Sequence[Row], places: torch.Tensor, helper: Helper | None) -> None:
         self.places = places
+        self._helper = helper
         self._data = pool._data
         self._layers = pool._layers
         self._single = [row for row in rows if row.count == 1]
         self.prompts = [row for row in rows if row.count > 1]
         self._halves = places.device.type == "cpu" and pool.shape.dtype == torch.bfloat16
         self._gathers = pool.gathers and len(self._single) > 1
+        keys = sum(row.length for row in self._single)
+        copied = keys * pool.shape.token_bytes // pool.shape.layers
+        self._many_keys = self._halves and keys >= _LONG and copied <= _MOST_COPIED
         self._views = [self._row_views(row) for row in ([] if self._gathers else self._single)]
         self._gathered: dict[int | None, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._decodes: dict[int | None, DecodeAttention] = {}
         self._masks: dict[tuple[int, int, int | None], torch.Tensor] = {}
 
     def _row_views(self, row: Row) -> tuple[torch.Tensor, ...]:
-        return self._data[..., row.start : row.start + row.length, :].unbind(0)
+        return self._data[:, 0, :, row.start : row.start + row.length].unbind(0)
 
     def decode(
         self, layer: int, groups: torch.Tensor, scale: float, window: int | None, softcap: float | None
@@ -147,12 +163,17 @@ class _Step:
             return []
         if self._gathers:
             return [self._decode_gathered(layer, groups[: len(self._single)], scale, window, softcap)]
+        if self._many_keys and softcap is None:
+            if window not in self._decodes:
+                rows = [[view[:, -(window or 0) :] for view in views] for views in self._views]
+                self._decodes[window] = DecodeAttention(rows, self._helper)
+            return [self._decodes[window].attend(layer, groups[: len(self._single)], scale)]
         results = []
         for views, query in zip(self._views, torch.split(groups[: len(self._single)], 1), strict=True):
             key, value = views[layer * 2], views[layer * 2 + 1]
-            if window is not None and key.shape[2] > window:
-                key, value = key[:, :, -window:], value[:, :, -window:]
-            results.append(_attention(query, key, value, None, scale, softcap))
+            if window is not None and key.shape[1] > window:
+                key, value = key[:, -window:], value[:, -window:]
+            results.append(_attention(query, key[None], value[None], None, scale, softcap))
         return results
 
     def _decode_gathered(
@@ -182,9 +203,9 @@ class _Step:
         query = groups[row.first : row.first + row.count].permute(1, 2, 0, 3).reshape(1, heads, -1, size)
         piece = slice(row.start, row.start + row.length)
         key, value = self._layers[layer * 2][:, :, piece], self._layers[layer * 2 + 1][:, :, piece]
-        by_head = self._halves and window is None and softcap is None and row.length >= _LONG
-        if by_head and query.shape[2] * row.length <= _MOST_PRODUCTS:
-            result = _attention_by_head(query, key, value, self._mask(row, per_head, row.count), scale)
+        whole = softcap is None and (window is None or row.length <= window)
+        if self._halves and whole and row.length >= _LONG and query.shape[2] * row.length <= _MOST_PRODUCTS:
+            result = prompt_attention(query, key, value, self._mask(row, per_head, row.count), scale, self._helper)
         else:
             result = _attention(query, key, value, self._mask(row, per_head, row.length, window), scale, softcap)
         return result.view(heads, per_head, row.count, size).permute(2, 0, 1, 3).contiguous()
@@ -200,24 +221,6 @@ class _Step:
             mask = torch.zeros(unseen.shape, dtype=self._data.dtype, device=device).masked_fill_(unseen, -math.inf)
             self._masks[which] = mask.repeat(per_head, 1)
         return self._masks[which]
-
-
-def _attention_by_head(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float
-) -> torch.Tensor:
-    """As `_attention`, in bfloat16 on a processor, where torch's own call takes up to twice as long for few tokens.
-
-    Products are rounded as the models' eager attention rounds them. All heads at once would copy their keys and values.
-
-    Args:
-        mask: for the last keys alone.
-    """
-    heads = []
-    for q, k, v in zip((query * scale)[0], key[0], value[0], strict=True):
-        products = torch.mm(q, k.t())
-        products[:, -mask.shape[1] :] += mask
-        heads.append(torch.mm(torch.softmax(products, -1), v))
-    return torch.stack(heads)[None]
 
 
 def _attention(

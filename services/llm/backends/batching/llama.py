@@ -166,7 +166,7 @@ class LlamaForward:
             self._meeting.end()
 
     def _forward(self, step: Step, pool: KeyValues) -> torch.Tensor | None:
-        pool.begin(step.rows, step.places)
+        pool.begin(step.rows, step.places, self._meeting.helper)
         heads, size = self._heads, self.shape.head_size
         rotated_heads = heads + self.shape.heads
         x = embedding(step.tokens, self._embedding).to(self._dtype)

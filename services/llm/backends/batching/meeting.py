@@ -5,6 +5,7 @@ from types import TracebackType
 
 import torch
 
+from services.llm.backends.batching.helper import Helper
 from services.llm.backends.batching.key_values import PoolShape, Row
 
 _FEW_TOKENS = 256
@@ -31,6 +32,14 @@ class Meeting:
         self._threads = 1
         self._alone = False
         self._called = False
+        self._helper: Helper | None = None
+
+    @property
+    def helper(self) -> Helper | None:
+        """Who shares what is long, in a step that runs on one thread though it may have more."""
+        if self._alone and self._helper is None:
+            self._helper = Helper()
+        return self._helper if self._alone else None
 
     def begin(self, tokens: int) -> None:
         """A step begins, over that many tokens; it may have as many threads as torch has now."""
@@ -43,6 +52,7 @@ class Meeting:
         """The step is over: torch has its threads again."""
         if self._alone:
             torch.set_num_threads(self._threads)
+            self._alone = False
 
     def linear(self, tokens: int, weights: int) -> "Meeting":
         """A layer of that many weights follows."""
@@ -50,12 +60,14 @@ class Meeting:
         return self
 
     def attention(self, rows: Sequence[Row], shape: PoolShape, heads: int) -> "Meeting":
-        """Attention of the rows follows, by that many heads of queries."""
+        """Attention of the rows follows, by that many heads of queries; in bfloat16 the helper is called there."""
         # A prompt's goes head by head, in three calls each; the threads would meet for every one of them.
         most = max(
             (row.count + _READING_KEYS) * row.length / (1 if row.count == 1 else 3 * shape.heads) for row in rows
         )
-        self._called = self._alone and most * heads * shape.head_size * 2 >= _ATTENTION_WORK
+        self._called = (
+            self._alone and shape.dtype != torch.bfloat16 and most * heads * shape.head_size * 2 >= _ATTENTION_WORK
+        )
         return self
 
     def __enter__(self) -> None:
