@@ -297,6 +297,7 @@ async def test_the_token_goes_with_every_stream() -> None:
 
     async def script(requests: Requests, context: Any) -> Responses:
         seen.append(dict(context.invocation_metadata())["authorization"])
+        await next_of(requests, "session_update")
         yield created()
 
     async with voice_agent(script) as target, connect(target, token="secret") as session:

@@ -42,7 +42,9 @@ async def stack() -> AsyncIterator[dict[str, RunningServer]]:
 
         servers = dict(zip(flags, await asyncio.gather(*map(start, flags)), strict=True))
         targets = (f"--{name}_target={server.address}" for name, server in servers.items())
-        servers["orchestrator"] = await owned.enter_async_context(running("orchestrator", *targets))
+        # On a machine that others use words may come late; the answer that went on meanwhile would be right to do so.
+        patient = "--false_interruption_timeout=30"
+        servers["orchestrator"] = await owned.enter_async_context(running("orchestrator", patient, *targets))
         yield servers
 
 
