@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from services.common.errors import UnsupportedAudioError
 
@@ -39,12 +40,12 @@ class AudioFormat:
     sample_rate_hz: int
     channels: int = 1
 
-    @property
+    @cached_property
     def frame_bytes(self) -> int:
         """Bytes of one sample of every channel."""
         return self.encoding.sample_bytes * self.channels
 
-    @property
+    @cached_property
     def bytes_per_second(self) -> int:
         """Bytes of one second of audio."""
         return self.frame_bytes * self.sample_rate_hz
