@@ -13,13 +13,9 @@ from orchestrator.commands import (
     AnswerCalls,
     CancelResponse,
     Command,
-    ConfirmResponse,
-    DiscardResponse,
-    FinishResponse,
     HoldResponse,
     KeepWords,
     Prefill,
-    ResumeResponse,
     StartResponse,
 )
 from orchestrator.domain import (
@@ -43,10 +39,9 @@ from orchestrator.items import DELETED, Items
 from orchestrator.messages import late_output, no_output, user_message
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
-from orchestrator.output import item_id_of
+from orchestrator.responses import Responses
 from orchestrator.session import Session, State
 from orchestrator.stages import Stages
-from orchestrator.stages.language_model import Prompt
 from orchestrator.tool_calls import Route
 from orchestrator.turn import Heard, Turn, TurnOptions
 from services.common import tracing
@@ -98,7 +93,7 @@ class LiveSession:
         self.session_id = session_id
         self._stages = stages
         self._config = config
-        self._options, self._metrics = options, metrics
+        self._options = options
         self._state = Session(
             f"{session_id}_response",
             continue_calls=options.continue_calls,
@@ -120,9 +115,15 @@ class LiveSession:
         """When the voice that is being heard began; None where that is not known."""
         self._untranscribed = ""
         """The utterance whose final transcript is still to come."""
-        self._turn: Turn | None = None
-        self._trace = tracing.OFF
-        """Of the user's turn: from its beginning to the end of the answer."""
+        self._responses = Responses(
+            stages,
+            session_id,
+            self.outbox,
+            options.turn,
+            metrics,
+            on_audio=self._state.audio_started,
+            on_call=self._state.function_called,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefilling: asyncio.Task[None] | None = None
         self._to_prefill: Prefill | None = None
@@ -133,7 +134,6 @@ class LiveSession:
             on_unanswered=lambda call_id: self._state.calls.restored((call_id,)),
             on_deleted=self._state.calls.deleted,
         )
-        self._busy_until = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._active_at = clock.now()
         self._apply_config()
@@ -145,7 +145,7 @@ class LiveSession:
             ParleyError: for a name that is not known, or a service that is down.
         """
         await self._stages.check_names(self._config)
-        self.conversation_id = self._items.conversation_id = conversation_id
+        self.conversation_id = self._items.conversation_id = self._responses.conversation_id = conversation_id
         if resume:
             pending = await self._stages.llm.open_conversation(conversation_id)
             self._state.calls.restored(tuple(sorted(pending)))
@@ -241,7 +241,7 @@ class LiveSession:
         """
         if not item_id:
             raise InvalidArgumentError("is required", field=DELETED)
-        if self._turn is not None and self._turn.has(item_id):
+        if (turn := self._responses.current) is not None and turn.has(item_id):
             raise FailedPreconditionError("belongs to the response that is running: cancel that first", field=DELETED)
         if item_id == self._untranscribed or self._state.waits(item_id):
             raise FailedPreconditionError("is not in the conversation yet", field=DELETED)
@@ -255,9 +255,10 @@ class LiveSession:
         Raises:
             InvalidArgumentError: where that item is not being spoken.
         """
-        if self._turn is None or self._turn.item_id != item_id:
+        turn = self._responses.current
+        if turn is None or turn.item_id != item_id:
             raise InvalidArgumentError("this item is not being spoken", field="conversation_item_truncate.item_id")
-        self._turn.truncate(played_s)
+        turn.truncate(played_s)
 
     def create_response(self, config: SessionConfig | None = None) -> None:
         """Answer what the conversation holds; with this configuration, if one is given, in place of the session's.
@@ -267,7 +268,7 @@ class LiveSession:
         """
         count_request()
         self._heard = Heard(clock.now())
-        self._turn_begins(tracing.new_trace(), self._heard.ended_at)
+        self._responses.turn_begins(tracing.new_trace(), self._heard.ended_at)
         self._execute(self._state.response_requested(clock.now(), config))
 
     def cancel_response(self, response_id: str) -> None:
@@ -294,7 +295,7 @@ class LiveSession:
             await self._stages.llm.settle()
         except ParleyError as error:
             log.warning("the end of the history is lost", extra={"error": str(error)})
-        self._trace.end()
+        self._responses.trace.end()
         if self._alarm is not None:
             self._alarm.cancel()
 
@@ -306,7 +307,7 @@ class LiveSession:
             case SpeechStarted(item_id, start_s):
                 self._untranscribed = item_id
                 self._voice_at = self._hearing.arrived_at(start_s)
-                self._turn_begins(tracing.of_utterance(self._hearing.utterance_id), self._voice_at)
+                self._responses.turn_begins(tracing.of_utterance(self._hearing.utterance_id), self._voice_at)
                 self._on_voice(event, self._state.speech_started(item_id, now))
             case SpeechPaused(item_id, at_s):
                 self._heard = Heard(self._hearing.arrived_at(at_s))
@@ -345,11 +346,8 @@ class LiveSession:
         self, started: SpeechStarted, commands: list[Command], transcript: TranscriptEvent | None = None
     ) -> None:
         """The user's voice: the client hears of it first, and nothing that it should not play follows."""
-        if self._turn is not None and any(isinstance(command, HoldResponse | CancelResponse) for command in commands):
-            if self._turn.output.playing and self._voice_at is not None:
-                self._metrics.stopped(clock.now() - self._voice_at)
-                tracing.begin("barge-in", parent=self._turn.trace.context, at=self._voice_at).end()
-            self._turn.output.hold()
+        if _stops(commands):
+            self._responses.hold_for_voice(self._voice_at)
         self.outbox.put(started)
         if transcript is not None:
             self.outbox.put(transcript)
@@ -359,8 +357,8 @@ class LiveSession:
         """The user's words; where they stop a response that is being played, the client stops playing first, and then
         reads them: after its final transcript nothing more is heard of an utterance.
         """
-        stops = any(isinstance(command, HoldResponse | CancelResponse) for command in commands)
-        if stops and self._turn is not None and self._turn.output.playing:
+        turn = self._responses.current
+        if _stops(commands) and turn is not None and turn.output.playing:
             self._on_voice(SpeechStarted(item_id, self._hearing.position_s), commands, transcript)
         else:
             if transcript is not None:
@@ -385,7 +383,8 @@ class LiveSession:
         self._active_at = clock.now()
         for command in commands:
             if isinstance(command, StartResponse):
-                self._start(command)
+                self._to_prefill = None
+                self._own(self._respond(self._responses.begin(command, self._config, self._heard)))
             elif isinstance(command, Prefill):
                 self._to_prefill = command
                 if self._prefilling is None:
@@ -395,57 +394,11 @@ class LiveSession:
                     self._own(self._items.add(no_output(call_id)))
             elif isinstance(command, KeepWords):
                 self._own(self._items.add(user_message(command.text, command.item_id)))
-            elif self._turn is not None and self._turn.response_id == command.response_id:
-                self._steer(self._turn, command)
-        if self._turn is None and self._state.state is State.LISTENING:
-            self._trace.end()
+            else:
+                self._responses.steer(command, self._heard)
+        if self._responses.current is None and self._state.state is State.LISTENING:
+            self._responses.trace.end()
         self._set_alarm()
-
-    def _start(self, command: StartResponse) -> None:
-        self._to_prefill = None
-        messages = () if command.input.text is None else (user_message(command.input.text, command.input.item_id),)
-        trace = self._new_trace(tracing.new_trace(), clock.now()) if command.input.continues else self._trace
-        self._turn = Turn(
-            self._stages,
-            command.input.config or self._config,
-            self.outbox,
-            command.response_id,
-            Prompt(messages, self.conversation_id, command.input.language_code, item_id_of(command.response_id)),
-            self._options.turn,
-            self._metrics,
-            on_audio=lambda: self._state.audio_started(command.response_id),
-            on_call=lambda call_id: self._state.function_called(command.response_id, call_id),
-            busy_until=self._busy_until,
-            trace=trace,
-        )
-        if not command.speculative:
-            # What goes on from a function's output answers no speech: it is timed from now.
-            self._turn.confirm(self._heard if messages else Heard(clock.now()))
-        self._own(self._respond(self._turn))
-
-    def _steer(
-        self,
-        turn: Turn,
-        command: ConfirmResponse | DiscardResponse | HoldResponse | ResumeResponse | CancelResponse | FinishResponse,
-    ) -> None:
-        match command:
-            case ConfirmResponse():
-                self._metrics.confirmed(clock.now() - turn.begun_at)
-                turn.confirm(self._heard)
-            case DiscardResponse():
-                turn.discard()
-            case FinishResponse():
-                turn.finish()
-            case HoldResponse():
-                turn.output.hold()
-            case ResumeResponse():
-                self._metrics.interrupted(real=False)
-                turn.output.resume()
-            case CancelResponse():
-                if turn.output.playback.held:
-                    self._metrics.interrupted(real=True)
-                turn.output.hold()
-                turn.cancel()
 
     async def _respond(self, turn: Turn) -> None:
         await self._items.added()
@@ -455,22 +408,11 @@ class LiveSession:
             kept &= await self._items.pending_calls()
         for message, client_event_id in self._items.take(kept):
             self._own(self._items.add(message, client_event_id))
-        self._turn = None
-        self._busy_until = turn.output.playback.ends_at
+        self._responses.ended()
         self._execute(self._state.response_ended(turn.response_id, clock.now(), kept))
 
-    def _turn_begins(self, context: tracing.Context | None, at: float) -> None:
-        """The user speaks, or asks for a response; their turn before is over, unless it is being answered."""
-        if self._turn is None or self._turn.trace is not self._trace:
-            self._trace.end()
-        self._trace = self._new_trace(context, at)
-
-    def _new_trace(self, context: tracing.Context | None, at: float) -> tracing.Span:
-        attributes = {"session.id": self.session_id, "gen_ai.conversation.id": self.conversation_id}
-        return tracing.begin("turn", attributes, context=context, at=at)
-
     async def _prefill(self) -> None:
-        self._trace.activate()
+        self._responses.trace.activate()
         try:
             while self._to_prefill is not None:
                 words, self._to_prefill = self._to_prefill.words, None
@@ -493,10 +435,11 @@ class LiveSession:
         self._execute(self._state.time_passed(clock.now()))
 
     def _audio_left(self, event: AudioDelta) -> None:
-        if self._turn is not None and self._turn.response_id == event.response_id:
-            self._turn.output.audio_left(event)
+        turn = self._responses.current
+        if turn is not None and turn.response_id == event.response_id:
+            turn.output.audio_left(event)
             if self._config.turn_detection.echo_guard:
-                self._echo.spoken(self._turn.output.playback.lately(event.offset_s), clock.now())
+                self._echo.spoken(turn.output.playback.lately(event.offset_s), clock.now())
 
     def _check_waiting(self) -> None:
         if len(self._tasks) + self._items.early >= MAX_ITEMS_WAITING:
@@ -513,3 +456,8 @@ class LiveSession:
         self._state.hold_at_voice = not self._config.turn_detection.echo_guard
         if not self._config.text_only:
             self._options.turn.apology.want(self._config.output_format)
+
+
+def _stops(commands: list[Command]) -> bool:
+    """Whether the client is to stop playing."""
+    return any(isinstance(command, HoldResponse | CancelResponse) for command in commands)
