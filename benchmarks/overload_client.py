@@ -1,8 +1,9 @@
 """The callers of `benchmarks/overload.py`, in a process of their own.
 
 `python -m benchmarks.overload_client KIND ADDRESS` takes commands on its standard input: `callers N` makes them so
-many, `measure S` prints, S seconds later, a line of JSON about what they met meanwhile, and `probe` the seconds until a
-new caller's first answer was at the usual pace. Callers are let in or refused, and come back: who was refused, after as
+many, `measure S` prints, S seconds later, a line of JSON about what they met meanwhile, `knock S` how soon one more
+caller was refused who came again and again, and `probe` the seconds until a new caller's first answer was at the usual
+pace. Callers are let in or refused, and come back: who was refused, after as
 long as the server says.
 """
 
@@ -37,6 +38,7 @@ _TURNS, _THINKING_S = 20, 0.5
 _CHANNELS = 16
 _COME_IN_S = 1.0
 _PROBE_EVERY_S = 0.02
+_KNOCK_EVERY_S = 0.05
 _SPEECH = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=16_000)
 _TEXT = "Here is a sentence of some length to be spoken."
 
@@ -119,9 +121,6 @@ class Met:
             **_percentiles("answer", self.answers_s, (50, 95)),
             "refused_per_s": round(len(self.refusals_s) / over_s, 1),
             **_percentiles("refusal", self.refusals_s, (50, 99)),
-            "refused_at_once": round(sum(span <= AT_ONCE_S for span in self.refusals_s) / len(self.refusals_s), 3)
-            if self.refusals_s
-            else float("nan"),
             "failures": self.failures,
             "client_lag_ms": round(self.lag_s * 1000, 1),
         }
@@ -153,6 +152,20 @@ class Callers:
         for task in leaving:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
+
+    async def knock(self, seconds: float) -> dict[str, float]:
+        """How soon one caller is refused who comes again at once, and has this process and its connection alone."""
+        spans, end = [], time.monotonic() + seconds
+        while (begun := time.monotonic()) < end:
+            try:
+                async with contextlib.aclosing(self._visit(self._channels[0])) as answers:
+                    await anext(answers)
+            except grpc.aio.AioRpcError as error:
+                if from_rpc_error(error).retry_after_s is not None:
+                    spans.append(time.monotonic() - begun)
+            await asyncio.sleep(_KNOCK_EVERY_S)
+        at_once = sum(span <= AT_ONCE_S for span in spans) / len(spans) if spans else float("nan")
+        return {"knocks": len(spans), **_percentiles("knock", spans, (50, 99)), "knocks_at_once": round(at_once, 3)}
 
     async def probe(self) -> float:
         """Seconds until a new caller has been answered at the usual pace."""
@@ -213,6 +226,8 @@ async def main(kind: str, address: str) -> None:
                 callers.met = Met()
                 await asyncio.sleep(float(words[1]))
                 answer = callers.met.report(callers.pace_s, callers.inside)
+            elif words[0] == "knock":
+                answer = await callers.knock(float(words[1]))
             elif words[0] == "probe":
                 answer = await callers.probe()
             print(json.dumps(answer), flush=True)

@@ -10,7 +10,6 @@ from services.common import errors
 from services.common.status import from_rpc_error
 
 _DETAILS_KEY = "grpc-status-details-bin"
-_INTERNAL = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 _OF_THE_SERVER = (errors.UnavailableError, errors.OverloadedError, errors.UpstreamTimeoutError)
 
 
@@ -42,7 +41,7 @@ def explain(error: grpc.aio.AioRpcError, program: Program, target: str, *, conne
         return CliError(f"what listens at {target} is not {program.title}")
     if code is grpc.StatusCode.CANCELLED:
         return CliError(f"{program.title} ended the call")
-    if code in _INTERNAL:
+    if code is grpc.StatusCode.INTERNAL:
         return CliError(f"{program.title} had an internal error; its log has the details")
     return CliError(f"{program.title} {parsed.message}")
 

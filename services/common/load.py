@@ -40,9 +40,9 @@ class Load:
     Args:
         max_share: of the time, that the event loop's thread may be wanted (0 to 1); 0 refuses nothing. What a model has
             time for is its service's own affair.
-        settle_s: age in seconds at which a piece of work has shown what it takes; younger ones are not measured. 0 is
-            for work so short that it shows at once: while the thread is not wanted for more than `max_share`, any of
-            it comes in, since a few calls at the same moment are no load.
+        settle_s: age in seconds at which a piece of work has shown what it takes; younger ones are not measured, but
+            taken to cost what the others do. 0 is for work so short that it shows at once: while the thread is not
+            wanted for more than `max_share`, any of it comes in, since a few calls at the same moment are no load.
         window_s: time in seconds over which what work takes is averaged.
         retry_after_s: least seconds that a refused client is told to wait; more while many are refused.
         clock: seconds, monotonic.
@@ -125,12 +125,14 @@ class Load:
         self._refused_per_s *= 1 - INTERVAL_S
         self._lags.append(lag_s)
         self._shares.append(share)
-        settled_by = self._clock() - self._settle_s
-        while self._young and next(iter(self._young.values())) <= settled_by:
+        now = self._clock()
+        while self._young and now - next(iter(self._young.values())) >= self._settle_s:
             del self._young[next(iter(self._young))]
         if settled := self.inside - len(self._young):
+            of_young = len(self._young) * self._wanted / self._measured
+            of_settled = max(share - of_young, share * settled / self.inside)
             self._measured = self._measured * self._keep + settled
-            self._wanted = self._wanted * self._keep + share
+            self._wanted = self._wanted * self._keep + of_settled
 
     async def watch(self) -> None:
         """Measure ten times a second, on the thread of the event loop. Ends by cancellation."""

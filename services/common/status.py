@@ -18,6 +18,8 @@ _LONGEST_MESSAGE = 250
 17 bytes a character) make the whole call fail."""
 _UNHEALTHY = "backend unhealthy"
 """How gRPC's own status ends where a server is there but its health is not SERVING."""
+_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN)
+"""Where no server has said so: there is none, or (grpc's "Stream removed") the connection of the call is gone."""
 
 # Subclasses before their bases: the first match counts, in both directions.
 STATUS_CODES: tuple[tuple[type[errors.ParleyError], grpc.StatusCode], ...] = (
@@ -93,10 +95,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.ParleyError:
             return errors.UpstreamTimeoutError("did not answer in time", retry_after_s=1.0)
         if code is grpc.StatusCode.UNAVAILABLE and message.endswith(_UNHEALTHY):
             return errors.ModelLoadingError("loading its model, or shutting down", retry_after_s=1.0)
-        if code is grpc.StatusCode.UNAVAILABLE:
+        if code in _LOST:
             return errors.UnreachableError("is not reachable", retry_after_s=1.0)
-        broken = code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)  # as by a link that garbles
-        return errors.UpstreamError(f"failed with {code.name}", retry_after_s=1.0 if broken else None)
+        garbled = code is grpc.StatusCode.INTERNAL  # as by a link that garbles
+        return errors.UpstreamError(f"failed with {code.name}", retry_after_s=1.0 if garbled else None)
     message = message.removeprefix(f"{field}: ")
     kind = _kind(code, reason)
     return kind(message, field=field, retry_after_s=retry_after_s)

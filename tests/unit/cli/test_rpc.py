@@ -42,7 +42,7 @@ def test_a_server_that_goes_away_is_named() -> None:
         (grpc.StatusCode.DEADLINE_EXCEEDED, "the language model service did not answer in time"),
         (grpc.StatusCode.UNIMPLEMENTED, "what listens at 127.0.0.1:1 is not the language model service"),
         (grpc.StatusCode.INTERNAL, "the language model service had an internal error; its log has the details"),
-        (grpc.StatusCode.UNKNOWN, "the language model service had an internal error; its log has the details"),
+        (grpc.StatusCode.UNKNOWN, "the language model service is not reachable"),
         (grpc.StatusCode.CANCELLED, "the language model service ended the call"),
         (grpc.StatusCode.PERMISSION_DENIED, "the language model service failed with PERMISSION_DENIED"),
     ],

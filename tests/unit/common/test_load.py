@@ -1,6 +1,7 @@
 """Admission by load, in a time that the test tells."""
 
 import contextlib
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -67,6 +68,27 @@ def test_what_is_young_is_not_taken_for_cheap() -> None:
         process.run(1.0)
         assert process.load.inside <= 0.8 / COST * 1.05
     process.work.close()
+
+
+def test_work_that_comes_and_goes_is_not_taken_for_dearer_than_it_is() -> None:
+    process = Process(settle_s=3.0)
+    leaving: list[tuple[float, contextlib.ExitStack]] = []
+    insides = []
+    while process.now < 60:
+        while leaving and leaving[0][0] <= process.now:
+            leaving.pop(0)[1].close()
+        with contextlib.suppress(OverloadedError):
+            while True:
+                piece = contextlib.ExitStack()
+                piece.enter_context(process.load.work("things"))
+                leaving.append((process.now + random.uniform(6.0, 18.0), piece))
+        leaving.sort(key=lambda pair: pair[0])
+        process.run(INTERVAL_S)
+        insides.append(process.load.inside)
+    settled = insides[len(insides) // 2 :]
+    assert sum(settled) / len(settled) == pytest.approx(0.8 / COST, rel=0.1)
+    for _, piece in leaving:
+        piece.close()
 
 
 def test_room_is_there_as_soon_as_the_work_has_gone(process: Process) -> None:

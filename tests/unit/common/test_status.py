@@ -104,6 +104,7 @@ def test_a_long_message_is_cut_so_that_the_status_fits_into_headers(message: str
     ("code", "kind", "message"),
     [
         (grpc.StatusCode.UNAVAILABLE, errors.UnreachableError, "is not reachable"),
+        (grpc.StatusCode.UNKNOWN, errors.UnreachableError, "is not reachable"),
         (grpc.StatusCode.DEADLINE_EXCEEDED, errors.UpstreamTimeoutError, "did not answer in time"),
         (grpc.StatusCode.INTERNAL, errors.UpstreamError, "failed with INTERNAL"),
         (grpc.StatusCode.INVALID_ARGUMENT, errors.UpstreamError, "failed with INVALID_ARGUMENT"),
