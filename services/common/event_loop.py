@@ -5,6 +5,9 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+WriteToClosedError = RuntimeError
+"""What uvloop raises where a lost connection or pipe is written to; asyncio's own loop lets that pass."""
+
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """`asyncio.run` on that loop."""

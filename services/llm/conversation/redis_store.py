@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from services.common.errors import ConversationBusyError, OverloadedError, StartupError, StoreUnavailableError
+from services.common.event_loop import WriteToClosedError
 from services.llm.conversation import codec, redis_scripts
 from services.llm.conversation.conversation import Conversation
 from services.llm.conversation.store import ConversationStore
@@ -73,7 +74,7 @@ class RedisStore(ConversationStore):
                 timeout=_TIMEOUT_S,
                 socket_connect_timeout=_TIMEOUT_S,
                 socket_timeout=_TIMEOUT_S,
-                retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+                retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError, WriteToClosedError)),  # type: ignore[arg-type]
                 protocol=2,
             )
             self._client = Redis.from_pool(pool)
@@ -178,7 +179,7 @@ class RedisStore(ConversationStore):
                 raise _unreachable(error) from None
             log.warning("the store refused an operation", extra={"operation": name, "error": str(error)})
             raise codec.unreadable() from None
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, WriteToClosedError) as error:
             raise _unreachable(error) from None
         self._see(clock)
         return word, found

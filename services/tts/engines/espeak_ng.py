@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from services.common.audio import Samples
 from services.common.audio_format import AudioFormat
 from services.common.errors import StartupError, UpstreamError
+from services.common.event_loop import WriteToClosedError
 from services.tts.calibration import SAMPLE_TEXTS
 from services.tts.domain import Segment
 from services.tts.engines.base import Engine
@@ -84,7 +85,8 @@ class EspeakNgEngine(Engine):
         process = await asyncio.create_subprocess_exec(self._program, *flags, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
         try:
             assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: the exit code says so
+            # Where it died, the exit code says so.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError, WriteToClosedError):
                 process.stdin.write(text.replace("[[", "[ [").encode())
                 await process.stdin.drain()
                 process.stdin.close()
