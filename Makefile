@@ -115,7 +115,7 @@ format: install ## format the code
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
-lock: install ## pin and hash the newest allowed versions into requirements/dev.txt, deploy.txt, images/torch-gpu.txt
+lock: install ## pin and hash the newest allowed versions into requirements/dev.txt, deploy.txt, piper.txt, images/torch-gpu.txt
 	$(BIN)/python tools/lock.py
 
 image-requirements: install ## write requirements/images from requirements/dev.txt (after `make lock` and `make install`)

@@ -106,7 +106,7 @@ class Turn:
         self._held_id = ""
         self._completed: GenerationCompleted | None = None
         self._work: asyncio.Task[None] | None = None
-        self._cancelled = self._discarded = self._told = False
+        self._cancelled = self._discarded = self._told = self._any_call = False
 
     @property
     def item_id(self) -> str:
@@ -195,11 +195,19 @@ class Turn:
                 group.create_task(speech.run())
                 await self._think(speech)
             self.output.end_audio()
+            self._check_said()
         except* ParleyError as failures:
             raise failures.exceptions[0] from None
         except* TimeoutError:
             late = text_to_speech.NAME if speech.synthesizing else language_model.NAME
             raise UpstreamTimeoutError(f"the {late} service did not go on in time", retry_after_s=1.0) from None
+
+    def _check_said(self) -> None:
+        """Refuse an answer of nothing but emoji or dots: who listens would wait in silence."""
+        if self._config.text_only or self._any_call or self.output.playback.received_s:
+            return
+        if any(text.strip() for text in self._text):
+            raise UpstreamError("the model's answer has nothing that can be spoken")
 
     async def _apologise(self) -> None:
         """Say sorry, if the response is spoken at all; it is no part of the answer that the history keeps."""
@@ -235,6 +243,7 @@ class Turn:
                     tool = f" {event.name}" if event.name else ""
                     self._outbox.put(Failure(UpstreamError(f"the model called a tool{tool} wrongly: {event.error}")))
                 else:
+                    self._any_call = True
                     self.output.put_call(event)
         if self._completed is None:
             raise UpstreamError("the language model service ended its answer too early", retry_after_s=1.0)

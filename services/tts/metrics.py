@@ -38,6 +38,13 @@ class TtsMetrics:
             registry=registry,
         )
         self._characters = Counter("parley_tts_characters_total", "Characters to speak.", registry=registry)
+        self._left_out = Counter(
+            "parley_tts_characters_left_out_total",
+            "Characters that nobody heard: letters that the voice cannot read (letters), texts without a letter or a "
+            "digit, such as emoji (no_words).",
+            ["reason"],
+            registry=registry,
+        )
         self._audio = Counter("parley_tts_audio_seconds_total", "Audio made.", registry=registry)
         self._active = Gauge("parley_tts_active_streams", "Requests being spoken.", registry=registry)
         self._waiting = Gauge("parley_tts_requests_waiting", "Requests that wait for a place.", registry=registry)
@@ -50,6 +57,10 @@ class TtsMetrics:
     def admitted(self, characters: int) -> None:
         """A text of so many characters is going to be spoken."""
         self._characters.inc(characters)
+
+    def left_out(self, reason: str, characters: int) -> None:
+        """So many characters are not going to be heard."""
+        self._left_out.labels(reason).inc(characters)
 
     def spoken(self, audio_s: float, processing_s: float) -> None:
         """A request has its audio, so many seconds; the engine worked so long."""

@@ -126,6 +126,9 @@ class Synthesizer:
                             onset.sent()
                             yield chunk
                         begun = time.monotonic()
+            else:
+                self._metrics.left_out("no_words", len(request.text))
+                log.info("there is nothing to say in this text", extra={"voice": segment.voice.name})
             for chunk in chunker.finish():
                 onset.sent()
                 yield chunk
@@ -147,5 +150,6 @@ class Synthesizer:
             text = as_said(text, request.language_code or voice.language_codes[0])
         readable = texts.readable_by(text, voice)
         if readable != text:
+            self._metrics.left_out("letters", sum(map(str.isalpha, text)) - sum(map(str.isalpha, readable)))
             log.warning("letters of other scripts are left out", extra={"voice": voice.name})
         return Segment(readable, voice, request.speaking_rate, request.previous_text)

@@ -32,6 +32,8 @@ from services.stt.guards import Decoding, Verdict, judge
 from services.stt.timebase import SAMPLE_RATE_HZ
 
 _TOKENS_BASE, _TOKENS_PER_SECOND = 16, 20
+_START_TOKENS = 4
+"""Of Whisper: that a transcript begins, its language, the task, that there are no timestamps."""
 _RETRY_BEAMS = 5
 _MIN_SECONDS = 0.25
 _NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")
@@ -109,6 +111,9 @@ class Seq2SeqDecoder(Decoder):
     ) -> tuple[str, float | None]:
         """The text, with a second try for one that repeats itself, and its confidence."""
         limit = _TOKENS_BASE + _TOKENS_PER_SECOND * len(samples) // SAMPLE_RATE_HZ
+        places = getattr(self._model.config, "max_target_positions", None)  # Whisper refuses a limit beyond them
+        if places is not None:
+            limit = min(limit, places - _START_TOKENS - len(options.get("prompt_ids", ())))
         decoding = self._generate(inputs, limit, stop, no_speech, num_beams=1, **options)
         verdict = judge(decoding, is_retry=quick)
         if verdict is Verdict.RETRY and not stop:

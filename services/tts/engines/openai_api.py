@@ -1,12 +1,13 @@
 """Speech by any server with OpenAI's `/v1/audio/speech`: OpenAI itself, Kokoro-FastAPI, speaches, LocalAI, …
 
-The answer is played as it arrives. Its sample rate is what its WAV header or its content type says; the rate of the
-first answer, at the start, becomes the native rate of the voices, and later answers at another are converted to it.
+The answer is played as it arrives. Its sample rate is what its WAV header, its content type or `X-Sample-Rate` says;
+the rate of the first answer, at the start, becomes the native rate of the voices, and later answers at another are
+converted to it.
 """
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,10 @@ _VOICES = ("alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "
 """OpenAI's, where the server lists none."""
 _PCM_HZ = 24_000
 """Of OpenAI's `pcm`, whose content type tells no rate."""
-_LONGEST_PIECE = 2000
-"""Characters in one request: OpenAI's models take 2,000 tokens or 4,096 characters."""
+_LONGEST_PIECE, _FIRST_PIECE = 2000, 300
+"""Characters in one request: OpenAI's models take 2,000 tokens or 4,096 characters. Fewer at first: not every server
+sends audio before all of it is made.
+"""
 _COMPRESSED = ("audio/mpeg", "audio/mp3", "audio/ogg", "audio/opus", "audio/aac", "audio/flac")
 
 
@@ -98,7 +101,7 @@ class OpenAiEngine(Engine):
             louder = levelled(samples, self._gain)
             return scale.feed(louder) if scale else louder
 
-        for piece in texts.cut(segment.text, _LONGEST_PIECE):
+        for piece in pieces(segment.text):
             resampler = None
             async with contextlib.aclosing(self._speak(piece, segment.voice.name)) as blocks:
                 async for rate_hz, samples in blocks:
@@ -155,7 +158,7 @@ class OpenAiEngine(Engine):
                 response_format=wanted,
                 extra_headers={"Accept-Encoding": "identity"},
             ) as response:
-                body = body_reader(response.headers.get("content-type", ""), wanted)
+                body = body_reader(response.headers, wanted)
                 async for data in response.iter_bytes():
                     samples = body.feed(data)
                     total += len(samples)
@@ -176,6 +179,18 @@ class OpenAiEngine(Engine):
         if self._client is None:
             raise RuntimeError("the engine is not loaded")
         return self._client
+
+
+def pieces(text: str) -> Iterator[str]:
+    """Whole sentences, as many as one request takes."""
+    gathered, limit = "", _FIRST_PIECE
+    for part in (part for sentence in texts.sentences(text) for part in texts.cut(sentence, _LONGEST_PIECE)):
+        if gathered and len(gathered) + 1 + len(part) > limit:
+            yield gathered
+            gathered, limit = "", _LONGEST_PIECE
+        gathered = f"{gathered} {part}".lstrip()
+    if gathered:
+        yield gathered
 
 
 class PcmStream:
@@ -208,20 +223,20 @@ class PcmStream:
             raise UpstreamError(f"{_PROVIDER} broke off", retry_after_s=1.0) from None
 
 
-def body_reader(content_type: str, wanted: str) -> WavStream | PcmStream:
-    """What reads an answer with this content type, where `wanted` (wav or pcm) was asked for.
+def body_reader(headers: Mapping[str, str], wanted: str) -> WavStream | PcmStream:
+    """What reads an answer with these headers, where `wanted` (wav or pcm) was asked for.
 
     Raises:
         UpstreamError: it is compressed, or its rate is none.
     """
     message = Message()
-    message["content-type"] = content_type
+    message["content-type"] = headers.get("content-type", "")
     kind = message.get_content_type()
     if kind in _COMPRESSED:
         raise UpstreamError(f"{_PROVIDER} sends {kind} instead of {wanted}")
     if wanted == "wav" or "wav" in kind:
         return WavStream(_PROVIDER)
-    rate = str(message.get_param("rate") or _PCM_HZ)
+    rate = str(message.get_param("rate") or headers.get("x-sample-rate") or _PCM_HZ)
     if not rate.isdecimal() or not MIN_RATE_HZ <= int(rate) <= MAX_RATE_HZ:
         raise UpstreamError(f"{_PROVIDER} sends samples of an unknown kind")
     return PcmStream(int(rate))

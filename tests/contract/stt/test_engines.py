@@ -74,6 +74,15 @@ async def test_hints_are_taken_and_not_repeated(loaded: Loaded) -> None:
     assert errors(heard.text) <= 0.13
 
 
+async def test_the_longest_utterance_is_understood_with_hints(loaded: Loaded) -> None:
+    names = ("0870", "0880", "0890", "0930", "0870", "0880")
+    samples = np.concatenate([recorded(name) for name in names])[: 30 * 16_000]
+    assert len(samples) > 25 * 16_000  # --endpoint_max_utterance_s
+    request = RecognitionRequest("en", hints=("Dashwood", "Elinor", "Marianne", "Norland") * 10)
+    heard = await loaded.engine.recognize(samples, request)
+    assert word_errors(heard.text, *names) <= 0.13
+
+
 async def test_words_are_timed_where_the_engine_says_that_it_can(loaded: Loaded) -> None:
     samples = recorded("0930")
     heard = await loaded.engine.recognize(samples, RecognitionRequest("en", word_timings=True))

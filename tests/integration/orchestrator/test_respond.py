@@ -12,7 +12,7 @@ from parley.common.v1 import chat_pb2
 
 from services.common.status import from_rpc_error
 from tests.support.servers import RunningServer
-from tests.support.stack import SPEECH, fake_stack
+from tests.support.stack import SPEECH, conversation, fake_stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECOND = bytes(32_000)
@@ -93,3 +93,19 @@ async def test_a_message_over_the_limit_is_refused_and_the_server_goes_on(stack:
         await respond(stack, audio=bytes(9 << 20))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert await respond(stack, text="Hello?")
+
+
+async def test_an_answer_of_emoji_is_for_readers_alone() -> None:
+    text_only = pb.SessionConfig(output_modality=pb.OUTPUT_MODALITY_TEXT)
+    async with fake_stack(llm=("--fake_answer=🎉 😀",)) as emoji:
+        read = await respond(emoji, text="Hello?", session=text_only)
+        assert read[-1].response_done.status == pb.RESPONSE_STATUS_COMPLETED
+        with pytest.raises(grpc.aio.AioRpcError, match="nothing that can be spoken"):
+            await respond(emoji, text="Hello?")
+        async with conversation(emoji["orchestrator"].address) as client:
+            await client.write_text("Hello?")
+            error = await client.until("error")
+            assert "nothing that can be spoken" in error.message
+            assert "".join(event.response_output_text_delta.delta for event in client.events) == "🎉 😀"
+            assert (await client.until("response_done")).status == pb.RESPONSE_STATUS_FAILED
+            assert client.audio()  # the apology

@@ -540,3 +540,22 @@ async def test_a_defect_in_a_stage_fails_the_response_without_telling_internals(
     failure = events[-2]
     assert isinstance(failure, Failure)
     assert "deque" not in failure.error.message
+
+
+@pytest.mark.parametrize("written", ["🎉 😀", "…"])
+async def test_an_answer_without_a_word_to_say_is_no_silence_but_an_error(written: str) -> None:
+    stages = stages_that_say()
+    stages.llm.scripts[0].insert(1, written)  # the language model service makes no segment of it
+    events = await run(stages)
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == written
+    assert failures(events) == ["the model's answer has nothing that can be spoken"]
+    assert done(events).status is ResponseStatus.FAILED
+
+
+async def test_an_answer_without_a_word_to_say_may_be_read_or_be_a_call() -> None:
+    stages = stages_that_say()
+    stages.llm.scripts[0].insert(1, "🎉")
+    assert done(await run(stages, text_only=True)).status is ResponseStatus.COMPLETED
+    stages = stages_that_say()
+    stages.llm.scripts[0][1:1] = ["🎉", chat_pb2.ToolCall(id="c", name="ring")]
+    assert done(await run(stages)).status is ResponseStatus.COMPLETED

@@ -14,7 +14,7 @@ from services.common.settings import load
 from services.tts import engines
 from services.tts.domain import Segment
 from services.tts.engines.base import Engine
-from services.tts.engines.openai_api import voices_in
+from services.tts.engines.openai_api import pieces, voices_in
 from services.tts.settings import TtsSettings
 from tests.support.speech_server import wav_header
 
@@ -76,6 +76,7 @@ async def speak(engine: Engine) -> list[Samples]:
         ((), "audio/wav", wav_header(NATIVE) + bytes(4410), 22_050),
         (("--tts_api_response_format", "pcm"), "audio/pcm; rate=16000", bytes(320), 16_000),
         (("--tts_api_response_format", "pcm"), "audio/pcm", bytes(480), 24_000),
+        (("--tts_api_response_format", "pcm"), "audio/pcm\r\nx-sample-rate: 8000", bytes(160), 8_000),
         (("--tts_api_response_format", "pcm"), "audio/x-wav", wav_header(NATIVE) + bytes(4410), 22_050),
     ],
 )
@@ -151,3 +152,13 @@ def test_lists_of_voices_come_in_several_forms() -> None:
     assert voices_in({"voices": ["ann", "bob", "ann"]}) == ("ann", "bob")
     assert voices_in([{"id": "ann"}, {"name": "bob"}, {}, 7]) == ("ann", "bob")
     assert voices_in({"voices": 7}) == voices_in("no") == ()
+
+
+def test_a_long_text_is_asked_for_in_whole_sentences_and_few_of_them_first() -> None:
+    assert list(pieces("One. Two.")) == ["One. Two."]
+    sentence = f"{'word ' * 19}word."
+    first, *others = pieces(" ".join([sentence] * 50))
+    assert first == " ".join([sentence] * 2)
+    assert " ".join([first, *others]) == " ".join([sentence] * 50)
+    assert all(300 < len(piece) <= 2000 for piece in others)
+    assert [len(piece) for piece in pieces("a" * 4100)] == [2000, 2000, 100]

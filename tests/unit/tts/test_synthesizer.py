@@ -215,6 +215,19 @@ async def test_a_request_is_counted_while_it_is_spoken_and_timed() -> None:
         assert registry.get_sample_value(f"parley_tts_{name}_count") == 1, name
 
 
+async def test_what_nobody_hears_is_counted_by_its_reason() -> None:
+    registry = CollectorRegistry()
+    admission = AdmissionQueue("syntheses", running=1, waiting=0)
+    made = Synthesizer(
+        ScriptedEngine(second()), admission, default_voice="", max_characters=100, metrics=TtsMetrics(registry)
+    )
+    await made.load()
+    for text in ("🎉 … 😀", "Hello Привет, hello", "Hello."):
+        await events(made, SynthesisRequest(text))
+    for reason, count in (("no_words", 5), ("letters", 6)):
+        assert registry.get_sample_value("parley_tts_characters_left_out_total", {"reason": reason}) == count
+
+
 async def test_the_span_of_a_request_tells_its_length_and_its_text_only_where_that_is_asked_for() -> None:
     made = await synthesizer(ScriptedEngine(second()))
     for content in (False, True):

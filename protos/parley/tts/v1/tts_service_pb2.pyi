@@ -200,7 +200,9 @@ class SynthesisCompleted(_message.Message):
     CHARACTER_COUNT_FIELD_NUMBER: _builtins.int
     character_count: _builtins.int
     @_builtins.property
-    def audio_duration(self) -> _duration_pb2.Duration: ...
+    def audio_duration(self) -> _duration_pb2.Duration:
+        """0 where the text has nothing to say: no letter and no digit, such as emoji alone."""
+
     @_builtins.property
     def processing_duration(self) -> _duration_pb2.Duration: ...
     def __init__(
