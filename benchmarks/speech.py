@@ -46,7 +46,7 @@ STT: dict[str, tuple[str, ...]] = {
     "faster-whisper base + tiny.en": (),
     "faster-whisper tiny.en": ("--stt_model_name=package:whisper-tiny.en", "--stt_interim_model_name="),
     "transformers Whisper base": ("--stt=transformers",),
-    "openai-api (Whisper base)": ("--stt=openai-api", "--stt_model_name=whisper-1", "--stt_api_timeout_s=60"),
+    "openai-api (Whisper base)": ("--stt=openai-api", "--stt_model_name=whisper-1", "--stt_workers=1"),
 }
 TTS: dict[str, tuple[str, ...]] = {
     "hibari": ("--tts=hibari",),
@@ -69,7 +69,7 @@ async def started(service: str, flags: tuple[str, ...]) -> AsyncIterator[Running
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             flags = (*flags, f"--stt_api_base_url={await stack.enter_async_context(transcription_server(folder))}")
         if "--tts=openai-api" in flags:
-            folder = Path(stack.enter_async_context(tempfile.TemporaryDirectory()))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             flags = (*flags, f"--tts_api_base_url={await stack.enter_async_context(speech_studio(folder))}")
         yield await stack.enter_async_context(running(service, *flags))
 

@@ -10,6 +10,7 @@ has none.
 import asyncio
 import heapq
 import itertools
+import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -19,11 +20,14 @@ from typing import Any
 import numpy as np
 
 from services.common.audio import Samples
+from services.common.errors import ParleyError
 from services.stt.demand import Demand
 from services.stt.domain import ModelInfo, Recognition, RecognitionRequest
 from services.stt.engines.base import Engine
 from services.stt.timebase import to_samples, to_seconds
 from services.stt.vad import VoiceDetector
+
+log = logging.getLogger(__name__)
 
 _PATIENCE = 0.5
 """Seconds that a recognition may be overtaken for each second of its audio."""
@@ -78,13 +82,17 @@ class Schedule:
         return self._engine.new_detector()
 
     async def measure(self) -> None:
-        """Find out how fast the model is here, so that the first streams are admitted by that."""
+        """Find out how fast the model is, so that the first streams are admitted by that; a provider may be away."""
         if self._engine.parallel is None:
             return
         noise = np.random.default_rng(0).normal(0, 0.01, to_samples(_TRIAL_S)).astype(np.float32)
         language = self.info.languages[0]
         begun = asyncio.get_running_loop().time()
-        await self._engine.recognize(noise, RecognitionRequest(language))
+        try:
+            await self._engine.recognize(noise, RecognitionRequest(language))
+        except ParleyError as error:
+            log.warning("how fast the model is, is not known yet: %s", error.message)
+            return
         self._demand.heard(_TRIAL_S)
         self._demand.worked(asyncio.get_running_loop().time() - begun)
 

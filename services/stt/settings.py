@@ -60,7 +60,10 @@ class SttSettings(ServerSettings):
         0, _RECOGNITION, "CPU threads of one recognition; 0 is half of the processors, up to 4", ge=0, le=64
     )
     stt_workers: int = _flag(
-        *(0, _RECOGNITION, "recognitions at a time (faster-whisper); 0 is as the processors allow, one on CUDA"),
+        0,
+        _RECOGNITION,
+        "recognitions at a time: of faster-whisper, where 0 is as the processors allow, one on CUDA; or requests to "
+        "openai-api, where 0 is any number",
         ge=0,
         le=64,
     )

@@ -36,10 +36,9 @@ class OpenAiEngine(ListeningEngine):
     settings: where the API is, the key, the model.
     """
 
-    parallel = None
-
     def __init__(self, settings: SttSettings) -> None:
         self._settings = settings
+        self.parallel = settings.stt_workers or None
         self._model = settings.model_reference
         self._tells_more = not self._model.startswith(_PLAIN_MODELS)
         self._client: openai.AsyncOpenAI | None = None

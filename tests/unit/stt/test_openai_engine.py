@@ -18,6 +18,7 @@ from services.common.settings import load
 from services.stt import engines
 from services.stt.domain import Recognition, RecognitionRequest
 from services.stt.engines import openai_api
+from services.stt.schedule import Schedule
 from services.stt.settings import SttSettings
 
 SECOND = np.zeros(16_000, np.float32)
@@ -192,3 +193,15 @@ def test_interim_transcripts_cost_requests_and_are_off_unless_asked_for() -> Non
     assert can("--stt_model_name", "whisper-1") == (False, False)
     assert can("--stt_model_name", "whisper-1", "--stt_api_interim", "true") == (True, True)
     assert can() == (True, False), "it streams: the words of a pause come as they are written"
+
+
+async def test_a_server_that_does_one_at_a_time_may_be_asked_so_and_be_away_at_the_start() -> None:
+    argv = ["--stt", "openai-api", "--stt_api_base_url", "http://127.0.0.1:9/v1", "--stt_api_max_retries", "0"]
+    assert engines.create(load(SttSettings, "parley-stt", argv)).parallel is None
+    engine = engines.create(load(SttSettings, "parley-stt", [*argv, "--stt_workers", "1"]))
+    assert engine.parallel == 1
+    await engine.load()
+    schedule = Schedule(engine)
+    await schedule.measure()
+    assert schedule.fits(1_000)
+    await engine.aclose()
