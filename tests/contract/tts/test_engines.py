@@ -205,6 +205,7 @@ async def test_cancelling_leaves_the_engine_ready(loaded: Loaded) -> None:
                     await asyncio.Event().wait()
 
     listener = asyncio.create_task(listen())
+    listener.add_done_callback(lambda _: heard.set())  # whoever fails before it is heard says why
     await heard.wait()
     listener.cancel()
     with pytest.raises(asyncio.CancelledError):
