@@ -17,7 +17,7 @@ START_S = 90.0
 async def http_program(
     arguments: Sequence[str], probe_path: str, env: Mapping[str, str] = MappingProxyType({})
 ) -> AsyncIterator[str]:
-    """Python with these arguments and `--port` behind them, until the block ends; yields its address once it answers."""
+    """Python with these arguments and `--port`, until the block ends; yields its address once it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
