@@ -29,6 +29,7 @@ from services.common.errors import (
     ParleyError,
     UnavailableError,
     UnreachableError,
+    UpstreamError,
     UpstreamTimeoutError,
     UpstreamUnauthenticatedError,
 )
@@ -164,8 +165,8 @@ class FailoverLanguageModel:
         return tokens
 
     async def generate(self, config: SessionConfig, prompt: Prompt) -> AsyncGenerator[GenerationEvent, None]:
-        """One model turn, on the first service that begins to answer; once more where that is lost before it has said
-        anything.
+        """One model turn, on the first service that begins to answer; once more where that is lost, or its store loses
+        the conversation, before it has said anything.
 
         Raises:
             ParleyError: of the last service that was tried.
@@ -177,7 +178,9 @@ class FailoverLanguageModel:
                     said = said or not isinstance(event, GenerationStarted)
                     yield event
             return
-        except UnreachableError as error:
+        except (UnreachableError, ConversationNotFoundError) as error:
+            if said and isinstance(error, ConversationNotFoundError):
+                raise UpstreamError("the language model service has lost the conversation", retry_after_s=1.0) from None
             if said:
                 raise
             log.warning("language model was lost before it answered, asked again", extra={"error": str(error)})

@@ -112,7 +112,7 @@ class FaultySession:
 
     def check_named(self, service: str) -> None:
         """Raise AssertionError where errors came, and none of them names the service at fault."""
-        assert not self.errors or any(service in error.message for error in self.errors), self.errors
+        assert not self.errors or any(service in error.message for error in self.errors), f"{self.state}: {self.errors}"
 
     async def aclose(self) -> None:
         """Hang up."""

@@ -49,6 +49,7 @@ class Service:
     down: ParleyError | None = None
     dies_after: int | None = None
     comes_back: bool = False
+    forgets_after: int | None = None
     slow: asyncio.Event | None = None
     store: dict[str, list[chat_pb2.Message]] = field(default_factory=dict)
     held: dict[str, tuple[chat_pb2.Message, ...]] = field(default_factory=dict)
@@ -103,6 +104,10 @@ class Service:
             if self.slow is not None:
                 await self.slow.wait()
             for number, word in enumerate((self.name, " speaks")):
+                if number == self.forgets_after:
+                    self.forgets_after = None
+                    self.forget()
+                    self._conversation(prompt.conversation_id)
                 if number == self.dies_after:
                     if self.comes_back:
                         self.dies_after = None
@@ -259,6 +264,23 @@ async def test_a_service_that_has_forgotten_the_conversation_is_given_it_again()
     first.forget()
     assert await session.turn("two") == "first speaks"
     assert len(first.store[session.conversation_id]) == 4
+
+
+async def test_a_conversation_that_is_lost_before_the_first_word_is_given_again_and_the_turn_asked_for_again() -> None:
+    service = Service("it", forgets_after=0)
+    session = await Session(service, None).open()
+    assert await session.turn("one") == "it speaks"
+    assert said(service.store[session.conversation_id]) == ["user: one", "assistant: it speaks"]
+
+
+async def test_a_conversation_that_is_lost_while_it_is_answered_is_the_services_fault_and_kept() -> None:
+    service = Service("it", forgets_after=1)
+    session = await Session(service, None).open()
+    with pytest.raises(UpstreamError, match="the language model service has lost the conversation"):
+        await session.turn("one", heard="it")
+    assert await session.turn("two") == "it speaks"
+    history = ["user: one", "assistant: it", "user: two", "assistant: it speaks"]
+    assert said(service.store[session.conversation_id]) == history
 
 
 async def test_services_that_share_a_store_get_no_message_twice() -> None:
