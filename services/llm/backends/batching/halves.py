@@ -10,6 +10,8 @@ import torch
 
 from services.llm.backends.batching.helper import Helper
 
+_ALIGNED = 64
+"""Keys that are brought side by side are as many as a multiple of this: torch compiles a kernel for each size."""
 _SHARED_PRODUCTS = 1 << 17
 """Products of a head's queries with its keys from which on half of the queries are worth calling the helper."""
 _SHARED_KEYS = 1 << 13
@@ -94,12 +96,13 @@ class _SideBySide:
         heads, _, size = rows[0][0].shape
         lengths = [row[0].shape[1] for row in rows]
         # What is beyond a row's keys is zero, in the values, too: it is multiplied by nothing, and must not be NaN.
-        copies = torch.zeros(2, len(rows), heads, max(lengths), size, dtype=torch.bfloat16)
+        most = -(-max(lengths) // _ALIGNED) * _ALIGNED
+        copies = torch.zeros(2, len(rows), heads, most, size, dtype=torch.bfloat16)
         self._copies = [copies[which, row, :, :length] for which in (0, 1) for row, length in enumerate(lengths)]
         self._originals = list(zip(*rows, strict=True))
         keys, self._values = copies.flatten(1, 2)
         self._keys = keys.transpose(1, 2)
-        unseen = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+        unseen = torch.arange(most) >= torch.tensor(lengths)[:, None]
         mask = torch.zeros(unseen.shape, dtype=torch.bfloat16).masked_fill_(unseen, -math.inf)
         self._mask = mask.repeat_interleave(heads, 0)[:, None]
 
