@@ -11,7 +11,7 @@ from services.tts import text as texts
 from services.tts.calibration import sample_text
 from services.tts.domain import MAX_RATE, MIN_RATE, Segment, Voice
 from services.tts.engines.base import Engine
-from services.tts.loudness import gain, levelled
+from services.tts.loudness import even_gain, gain, levelled
 from services.tts.settings import TtsSettings
 from services.tts.timescale import time_scale
 from services.tts.trim import trim
@@ -93,7 +93,7 @@ class SentenceEngine(Engine):
         speed = min(max(rate, self.speeds[0]), self.speeds[1])
         begun = time.monotonic()
         trimmed = trim(self._speak(piece, segment.voice, speed), rate_hz, pause_s / speed)
-        samples = time_scale(levelled(trimmed, factor), rate / speed, rate_hz)
+        samples = time_scale(levelled(trimmed, even_gain(trimmed, rate_hz, factor)), rate / speed, rate_hz)
         self._learn(begun, samples, piece, segment.voice)
         return samples
 

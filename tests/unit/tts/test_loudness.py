@@ -7,7 +7,7 @@ import pyloudnorm
 import pytest
 
 from services.common.audio import Samples
-from services.tts.loudness import TARGET_LUFS, gain, levelled, lufs
+from services.tts.loudness import TARGET_LUFS, even_gain, gain, levelled, lufs
 
 
 def speechlike(rate_hz: int, level: float) -> Samples:
@@ -35,6 +35,14 @@ def test_the_gain_leads_to_the_target() -> None:
     assert lufs(samples * gain(samples, 24_000), 24_000) == pytest.approx(TARGET_LUFS, abs=0.01)
 
 
+@pytest.mark.parametrize(("off_lu", "left_lu"), [(5, 1.5), (1, 1), (0, 0), (-1, -1), (-5, -1.5)])
+def test_a_sentence_is_as_loud_as_its_voice_but_for_some_emphasis(off_lu: float, left_lu: float) -> None:
+    sentence = speechlike(24_000, 0.3)
+    of_the_voice = gain(sentence, 24_000) * 10 ** (off_lu / 20)
+    heard = sentence * even_gain(sentence, 24_000, of_the_voice)
+    assert lufs(heard, 24_000) == pytest.approx(TARGET_LUFS + left_lu, abs=0.01)
+
+
 def test_peaks_are_rounded_and_not_cut_off() -> None:
     samples = np.linspace(-0.9, 0.9, 1001, dtype=np.float32)
     louder = levelled(samples, 2.0)
@@ -48,3 +56,4 @@ def test_silence_has_no_loudness_and_is_left_as_it_is() -> None:
     silence = np.zeros(100, np.float32)
     assert lufs(silence, 24_000) == -math.inf
     assert gain(silence, 24_000) == 1
+    assert even_gain(silence, 24_000, 3.0) == pytest.approx(10 ** (1.5 / 20))
