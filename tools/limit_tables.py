@@ -160,6 +160,7 @@ LIMITS = (
         "AUDIO_TOO_LONG",
     ),
     Limit("stt", "stt_max_streams", "live streams at a time", "RESOURCE_EXHAUSTED", "OVERLOADED"),
+    Limit("stt", "stt_idle_timeout_s", "seconds without a message; a live stream ends as if half-closed", "OK", ""),
     Limit("stt", "stt_max_waiting", "recordings that wait for their turn", "RESOURCE_EXHAUSTED", "OVERLOADED"),
     Limit(
         "llm",

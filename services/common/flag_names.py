@@ -83,6 +83,7 @@ FLAG_NAMES: frozenset[str] = frozenset(
         "endpoint_max_utterance_s",
         "turn_end_model",
         "stt_max_streams",
+        "stt_idle_timeout_s",
         "stt_max_transcriptions",
         "stt_max_waiting",
         "fake_transcript",

@@ -33,7 +33,8 @@ class SttService(Service):
         self._transcriber = Transcriber(self._schedule, settings, SttMetrics(), self._turn_end_model, self.room)
 
     def register(self, server: grpc.aio.Server) -> None:
-        stt_service_pb2_grpc.add_SpeechToTextServiceServicer_to_server(SpeechToTextServicer(self._transcriber), server)
+        servicer = SpeechToTextServicer(self._transcriber, self._settings.stt_idle_timeout_s)
+        stt_service_pb2_grpc.add_SpeechToTextServiceServicer_to_server(servicer, server)
 
     async def load(self) -> None:
         await self._engine.load()

@@ -1,5 +1,7 @@
 """The gRPC surface of the STT service."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -15,16 +17,20 @@ from services.stt import convert
 from services.stt.listener import ForceEnd
 from services.stt.transcriber import Transcriber
 
+log = logging.getLogger(__name__)
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class SpeechToTextServicer(pb_grpc.SpeechToTextServiceServicer):
     """Args:
     transcriber: does the work.
+    idle_timeout_s: without a message for so many seconds a stream of messages is taken to have ended; 0 is never.
     """
 
-    def __init__(self, transcriber: Transcriber) -> None:
+    def __init__(self, transcriber: Transcriber, idle_timeout_s: float) -> None:
         self._transcriber = transcriber
+        self._idle_timeout_s = idle_timeout_s or None
 
     async def Transcribe(self, request: pb.TranscribeRequest, context: Context) -> AsyncIterator[pb.TranscribeResponse]:
         """One utterance, whole."""
@@ -40,14 +46,15 @@ class SpeechToTextServicer(pb_grpc.SpeechToTextServiceServicer):
     ) -> AsyncIterator[pb.StreamingTranscribeResponse]:
         """Live audio."""
         transcriber = self._transcriber
-        first = await anext(request_iterator, None)
+        requests = _until_idle(request_iterator, self._idle_timeout_s)
+        first = await anext(requests, None)
         if first is None or first.WhichOneof("request") != "config":
             raise InvalidArgumentError("the first request must carry it", field="config")
         options = convert.stream_options(
             first.config, "config", transcriber.info, transcriber.language, transcriber.endpointing
         )
         async with aclosing(
-            transcriber.listen(options, _incoming(request_iterator, options.transcription.audio_format))
+            transcriber.listen(options, _incoming(requests, options.transcription.audio_format))
         ) as events:
             async for event in events:
                 yield convert.streaming_response(event)
@@ -55,6 +62,21 @@ class SpeechToTextServicer(pb_grpc.SpeechToTextServiceServicer):
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         """What is loaded."""
         return pb.ListModelsResponse(models=[convert.model_message(self._transcriber.info)])
+
+
+async def _until_idle(
+    requests: AsyncIterator[pb.StreamingTranscribeRequest], timeout_s: float | None
+) -> AsyncIterator[pb.StreamingTranscribeRequest]:
+    """Who keeps a stream open and says nothing would keep its place from others."""
+    try:
+        while True:
+            async with asyncio.timeout(timeout_s):
+                request = await anext(requests)
+            yield request
+    except StopAsyncIteration:
+        return
+    except TimeoutError:
+        log.info("a live stream without messages is ended", extra={"idle_s": timeout_s})
 
 
 async def _incoming(

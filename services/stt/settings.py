@@ -105,6 +105,13 @@ class SttSettings(ServerSettings):
     stt_max_streams: int = _flag(
         128, _ADMISSION, "live streams at a time, where the model has time for so many; more are refused", ge=1
     )
+    stt_idle_timeout_s: float = _flag(
+        600.0,
+        _ADMISSION,
+        "seconds without a message after which a live stream ends as if its client had half-closed it; 0 is never",
+        ge=0,
+        allow_inf_nan=False,
+    )
     stt_max_transcriptions: int = _flag(8, _ADMISSION, "Transcribe calls at work at a time", ge=1)
     stt_max_waiting: int = _flag(64, _ADMISSION, "Transcribe calls that may wait; more are refused", ge=0)
 

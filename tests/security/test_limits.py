@@ -55,6 +55,7 @@ ELSEWHERE = {
     "session_max_s": (_SESSIONS, "--session_max_s"),
     "client_read_timeout_s": (_SESSIONS, "--client_read_timeout_s"),
     "orchestrator.servicer:FIRST_EVENT_S": ("tests/unit/orchestrator/test_servicer.py", "FIRST_EVENT_S + 1"),
+    "stt_idle_timeout_s": ("tests/integration/stt/test_fake_server.py", "--stt_idle_timeout_s"),
     "llm_max_waiting": ("tests/unit/llm/test_turns.py", "max_waiting"),
 }
 """Those that have tests of their own, of sessions and of time."""

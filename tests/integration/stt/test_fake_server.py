@@ -183,6 +183,24 @@ async def test_streams_beyond_the_limit_are_refused_and_told_when_to_come_again(
                 pass
 
 
+async def test_a_stream_of_which_nothing_comes_any_more_ends_with_its_last_words_and_gives_its_place_back() -> None:
+    flags = ("--stt", "fake", "--stt_max_streams", "1", "--stt_idle_timeout_s", "0.5")
+    async with server("stt", *flags) as limited, grpc.aio.insecure_channel(limited) as channel:
+        stub = pb_grpc.SpeechToTextServiceStub(channel)
+        call: grpc.aio.StreamStreamCall[pb.StreamingTranscribeRequest, pb.StreamingTranscribeResponse]
+        call = stub.StreamingTranscribe()
+        await call.write(opening())
+        for message in audio(SENTENCE[: len(SENTENCE) * 3 // 5]):  # nobody has stopped speaking yet
+            await call.write(message)
+        async with asyncio.timeout(10):
+            kinds = [event.WhichOneof("event") async for event in call]
+        assert kinds == ["speech_started", "speech_stopped", "transcript", "completed"]
+        assert await call.code() is grpc.StatusCode.OK
+        silent = stub.StreamingTranscribe()
+        async with asyncio.timeout(10):
+            assert await silent.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_a_client_that_leaves_takes_its_work_with_it() -> None:
     flags = (
         "--stt",
