@@ -41,6 +41,8 @@ class Service(ABC):
     """The gRPC services that it serves, for health and reflection."""
     room: Load | None = None
     """What it lets in while it has time; None where numbers alone decide."""
+    starts_programs = False
+    """Whether it starts programs while it serves, with asyncio."""
 
     @abstractmethod
     async def load(self) -> None:
@@ -164,7 +166,7 @@ def main(service: Service, settings: ServerSettings) -> None:
         secrets=secrets.of(settings),
     )
     try:
-        event_loop.run(run(service, settings))
+        event_loop.run(run(service, settings), starts_programs=service.starts_programs)
     except (StartupError, ParleyError) as error:
         finish_logs()  # so that the reason is the last line
         sys.stderr.write(f"parley-{service.name}: {error}\n")

@@ -26,8 +26,10 @@ class TtsService(Service):
         admission = AdmissionQueue(
             "syntheses", running=settings.tts_max_running, waiting=settings.tts_max_waiting, load=self.room
         )
+        engine = engines.build(settings)
+        self.starts_programs = engine.starts_programs
         self._synthesizer = Synthesizer(
-            engines.build(settings),
+            engine,
             admission,
             default_voice=settings.tts_voice,
             fallback_voice=settings.tts_fallback_voice,

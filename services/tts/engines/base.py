@@ -12,6 +12,8 @@ class Engine(ABC):
 
     name: str
     """As in `--tts`."""
+    starts_programs = False
+    """Whether it starts programs, with asyncio."""
 
     def __init__(self) -> None:
         self.voices: tuple[Voice, ...] = ()

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from services.common.audio import Samples
 from services.common.audio_format import AudioFormat
 from services.common.errors import StartupError, UpstreamError
-from services.common.event_loop import WriteToClosedError
 from services.tts.calibration import SAMPLE_TEXTS
 from services.tts.domain import Segment
 from services.tts.engines.base import Engine
@@ -33,6 +32,7 @@ class EspeakNgEngine(Engine):
     """One short-lived process a segment, read as it speaks and killed with the request."""
 
     name = "espeak-ng"
+    starts_programs = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,8 +85,7 @@ class EspeakNgEngine(Engine):
         process = await asyncio.create_subprocess_exec(self._program, *flags, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
         try:
             assert process.stdin is not None
-            # Where it died, the exit code says so.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError, WriteToClosedError):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: the exit code says so
                 process.stdin.write(text.replace("[[", "[ [").encode())
                 await process.stdin.drain()
                 process.stdin.close()

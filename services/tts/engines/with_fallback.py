@@ -16,6 +16,7 @@ class WithFallback(Engine):
     def __init__(self, first: Engine, second: Engine) -> None:
         super().__init__()
         self.name = first.name
+        self.starts_programs = first.starts_programs or second.starts_programs
         self._engines = {engine.name: engine for engine in (second, first)}
         self._first, self._second = first, second
 

@@ -20,6 +20,16 @@ def test_programs_run_on_uvloop() -> None:
     assert any(module.startswith("uvloop") for module in seen)
 
 
+def test_programs_that_start_others_run_on_asyncios_own() -> None:
+    seen: list[type] = []
+
+    async def main() -> None:
+        seen.append(type(asyncio.get_running_loop()))
+
+    event_loop.run(main(), starts_programs=True)
+    assert seen[0].__module__.startswith("asyncio")
+
+
 def test_its_clock_goes_on_within_a_round_of_the_loop() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
