@@ -68,7 +68,7 @@ SECONDS ?= 60
 .PHONY: fuzz
 fuzz: install ## look for input that breaks a rule: make fuzz SECONDS=300
 	$(PIP) install --no-deps --require-hashes -r requirements/fuzz.txt
-	$(BIN)/python -m tests.fuzz $(SECONDS)
+	$(BIN)/python -m tests.fuzz $(SECONDS) $(if $(filter command%,$(origin SEED)),$(SEED))
 
 MINUTES ?= 30
 SEED ?= $(shell date +%s)

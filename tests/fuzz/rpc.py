@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import json
 import math
 import re
@@ -309,7 +310,7 @@ def check(player: Player, examples: int, seed: int | None = None) -> None:
     player.check_logs()
 
 
-def fuzz(seconds: float) -> int:
+def fuzz(seconds: float, seed: int) -> int:
     """Call four fake programs for so long, once they run; returns how many calls there were.
 
     Raises:
@@ -319,8 +320,10 @@ def fuzz(seconds: float) -> int:
     def call(servers: Mapping[str, RunningServer]) -> int:
         player, until = Player(servers), time.monotonic() + seconds
         try:
-            while time.monotonic() < until:
-                check(player, 50, seed=time.time_ns())
+            for number in itertools.count(seed):
+                if time.monotonic() >= until:
+                    break
+                check(player, 50, seed=number)
             return player.played
         finally:
             player.close()

@@ -105,7 +105,8 @@ async def soak(seconds: float, count: int, seed: int) -> list[str]:
         histories = await stored(made, seen)
         for conversation in seen:
             name = conversation.conversation_id
-            wrong += [f"{name}: {what}" for what in reconcile(conversation, histories[name])]
+            found = reconcile(conversation, histories[name])
+            wrong += [f"{name}: {what}" for what in [*found, *(made.warnings(name) if found else ())]]
         for name, samples in meters.series.items():
             wrong += [f"{name}: {what}" for what in rising(samples)]
             if name in before and name in after:

@@ -35,11 +35,14 @@ class Replica:
     link: FaultProxy
     server: RunningServer
     stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    logs: list[dict[str, object]] = field(default_factory=list)
+    """Of the servers before this one."""
 
     async def restart(self) -> None:
         """Kill it, and start another in its place."""
         await self.server.kill()
         await self.stack.aclose()
+        self.logs += self.server.logs
         self.server = await self.stack.enter_async_context(running(self.name, *self.flags))
         self.link.target = self.server.address
 
@@ -57,6 +60,16 @@ class World:
     """All replicas by "stt 1", "stt 2", …; the second of each program is the one that dies."""
 
     replicas: dict[str, Replica]
+
+    def warnings(self, conversation_id: str) -> list[str]:
+        """What the servers had to say of a conversation, in order."""
+        entries = [
+            (str(entry.get("time")), name, entry)
+            for name, replica in self.replicas.items()
+            for entry in replica.logs + replica.server.logs
+            if entry.get("conversation_id") == conversation_id and entry.get("level") != "DEBUG"
+        ]
+        return [f"{name}: {entry}" for _, name, entry in sorted(entries, key=lambda found: found[0])]
 
     def target(self, name: str) -> str:
         """Both replicas of a program, as a gRPC target."""

@@ -50,7 +50,8 @@ class TaggedBody(Body):
                 self._doubted = at
             self._searched = at + len(self._closing)
         self._searched = max(self._searched, len(self.text) - len(self._closing) + 1)
-        return self._over(self._doubted) if self._refuted(len(self.text)) else Verdict.OPEN
+        # What may be the beginning of a closing tag does not count yet: it is not there where all comes at once.
+        return self._over(self._doubted) if self._refuted(self._searched) else Verdict.OPEN
 
     def finish(self) -> list[Call | BadCall] | None:
         if self._doubted >= 0:
