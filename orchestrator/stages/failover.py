@@ -399,12 +399,16 @@ def _without(message: chat_pb2.Message, item_id: str, calls: set[str]) -> chat_p
 def lacking(theirs: Sequence[chat_pb2.Message], ours: Sequence[chat_pb2.Message]) -> tuple[chat_pb2.Message, ...]:
     """The end of our history that theirs does not have.
 
-    They meet at their last user message: an answer is kept there with its markup and here as it was heard.
+    They meet at their last user message: an answer is kept there with its markup and here as it was heard. It is known
+    by its id: people say the same again.
     """
     last = next((at for at in reversed(range(len(theirs))) if theirs[at].role == chat_pb2.ROLE_USER), None)
     if last is None:
         return tuple(ours)
-    met = next((at for at in reversed(range(len(ours))) if ours[at].content == theirs[last].content), None)
+    wanted = theirs[last]
+    by_id = bool(wanted.item_id) and any(message.item_id == wanted.item_id for message in ours)
+    same = [message.item_id == wanted.item_id if by_id else message.content == wanted.content for message in ours]
+    met = next((at for at in reversed(range(len(ours))) if same[at]), None)
     return tuple(ours) if met is None else tuple(ours[met + len(theirs) - last :])
 
 

@@ -380,6 +380,13 @@ def test_two_histories_meet_at_the_last_user_message_of_theirs() -> None:
     assert lacking([user("one"), bold, user("two"), bold], ours) == ()
 
 
+def test_histories_in_which_the_user_says_the_same_again_meet_at_the_same_message() -> None:
+    yes = [chat_pb2.ContentPart(text="yes")]
+    ours = [chat_pb2.Message(role=chat_pb2.ROLE_USER, content=yes, item_id=item_id) for item_id in ("one", "two")]
+    assert lacking(ours[:1], ours) == (ours[1],)
+    assert lacking(ours, ours) == ()
+
+
 @pytest.mark.parametrize(("tokens", "asked"), [(0, 1), (20, 3)])
 async def test_a_service_that_does_not_prefill_is_not_asked_again(tokens: int, asked: int) -> None:
     first = Service("first", prefill_tokens=tokens)
