@@ -106,7 +106,7 @@ async def soak(seconds: float, count: int, seed: int) -> list[str]:
         for conversation in seen:
             name = conversation.conversation_id
             found = reconcile(conversation, histories[name])
-            wrong += [f"{name}: {what}" for what in [*found, *(made.warnings(name) if found else ())]]
+            wrong += [f"{name}: {what}" for what in [*found, *(made.log_of(name) if found else ())]]
         for name, samples in meters.series.items():
             wrong += [f"{name}: {what}" for what in rising(samples)]
             if name in before and name in after:

@@ -13,7 +13,7 @@ import numpy as np
 MEASURES = ("memory MB", "file descriptors", "tasks", "threads")
 RISE = {"memory MB": (20.0, 0.15)}
 """How much the line may rise: so much, or such a share of its beginning, whatever is more."""
-REST = {"file descriptors": 6, "tasks": 6, "threads": 3}
+REST = {"file descriptors": 6, "tasks": 3, "threads": 3}
 """How many more there may be at rest."""
 WARM_UP = 1 / 3
 LEAST_SAMPLES = 10

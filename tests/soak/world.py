@@ -61,7 +61,7 @@ class World:
 
     replicas: dict[str, Replica]
 
-    def warnings(self, conversation_id: str) -> list[str]:
+    def log_of(self, conversation_id: str) -> list[str]:
         """What the servers had to say of a conversation, in order."""
         entries = [
             (str(entry.get("time")), name, entry)
