@@ -10,6 +10,7 @@ from parley.agent.v1 import agent_service_pb2 as pb
 from parley.agent.v1 import agent_service_pb2_grpc
 from parley.common.v1 import audio_pb2, chat_pb2
 
+from services.common.sent_status import SentStatus
 from tests.support.servers import RunningServer, running
 
 FAKE_FLAGS: dict[str, tuple[str, ...]] = {
@@ -42,13 +43,17 @@ class Conversation:
 
     def __init__(self, call: Any) -> None:
         self._call = call
+        self._status = SentStatus(call)
         self._writing = asyncio.Lock()
         self.events: list[pb.ConverseResponse] = []
 
     async def send(self, event_id: str = "", **event: Any) -> None:
         """Send one client event, named as in the contract."""
         async with self._writing:  # gRPC takes one message at a time
-            await self._call.write(pb.ConverseRequest(event_id=event_id, **event))
+            try:
+                await self._call.write(pb.ConverseRequest(event_id=event_id, **event))
+            except grpc.aio.AioRpcError as error:
+                raise self._status.of(error) from None
 
     async def append(self, audio: bytes = bytes(3200)) -> None:
         """Send audio; by default a tenth of a second of it."""

@@ -15,6 +15,7 @@ from parley.tts.v1 import tts_service_pb2, tts_service_pb2_grpc
 
 from services.common.errors import OverloadedError
 from services.common.load import LEAST, LONGEST_S
+from services.common.sent_status import SentStatus
 from services.common.status import from_rpc_error
 from tests.support.servers import RunningServer
 from tests.support.stack import SPEECH, conversation, fake_stack
@@ -61,16 +62,20 @@ async def transcribe(channel: grpc.aio.Channel, answered: asyncio.Event) -> None
     config = stt_service_pb2.StreamingConfig(
         config=stt_service_pb2.TranscriptionConfig(audio_format=SPEECH), manual_end=True
     )
-    call: Any = stt_service_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe()
-    await call.write(request(config=config))
-    await call.write(request(audio=bytes(3200)))
-    await call.write(request(force_end_of_utterance=stt_service_pb2.ForceEndOfUtterance()))
-    while not (await call.read()).transcript.is_final:
-        continue
-    await answered.wait()
-    await call.done_writing()
-    while await call.read() is not grpc.aio.EOF:
-        continue
+
+    async def requests() -> AsyncIterator[stt_service_pb2.StreamingTranscribeRequest]:
+        yield request(config=config)
+        yield request(audio=bytes(3200))
+        yield request(force_end_of_utterance=stt_service_pb2.ForceEndOfUtterance())
+        await answered.wait()
+
+    call: Any = stt_service_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe(requests())
+    status = SentStatus(call)
+    try:
+        finals = [True async for event in call if event.transcript.is_final]
+    except grpc.aio.AioRpcError as error:
+        raise status.of(error) from None
+    assert finals == [True]
 
 
 WORK: dict[str, Callable[[grpc.aio.Channel, asyncio.Event], Awaitable[None]]] = {
