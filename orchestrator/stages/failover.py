@@ -399,17 +399,28 @@ def _without(message: chat_pb2.Message, item_id: str, calls: set[str]) -> chat_p
 def lacking(theirs: Sequence[chat_pb2.Message], ours: Sequence[chat_pb2.Message]) -> tuple[chat_pb2.Message, ...]:
     """The end of our history that theirs does not have.
 
-    They meet at their last user message: an answer is kept there with its markup and here as it was heard. It is known
-    by its id: people say the same again.
+    They meet at the last user message that both have: an answer is kept there with its markup and here as it was heard.
+    What follows it there up to the next user message is its answer; what comes after that, another session has added.
     """
-    last = next((at for at in reversed(range(len(theirs))) if theirs[at].role == chat_pb2.ROLE_USER), None)
-    if last is None:
-        return tuple(ours)
-    wanted = theirs[last]
-    by_id = bool(wanted.item_id) and any(message.item_id == wanted.item_id for message in ours)
-    same = [message.item_id == wanted.item_id if by_id else message.content == wanted.content for message in ours]
-    met = next((at for at in reversed(range(len(ours))) if same[at]), None)
-    return tuple(ours) if met is None else tuple(ours[met + len(theirs) - last :])
+    answered = 0
+    for message in reversed(theirs):
+        if message.role != chat_pb2.ROLE_USER:
+            answered += 1
+            continue
+        met = next((at for at in reversed(range(len(ours))) if _same(message, ours[at])), None)
+        if met is not None:
+            return tuple(ours[met + 1 + answered :])
+        answered = 0
+    return tuple(ours)
+
+
+def _same(one: chat_pb2.Message, other: chat_pb2.Message) -> bool:
+    """Whether it is one message, by what its sender calls it, since people say the same again; by its words where one
+    of the two has no name. The `id` that each service gives its own copy says nothing.
+    """
+    if one.item_id and other.item_id:
+        return one.item_id == other.item_id
+    return one.role == other.role and one.content == other.content
 
 
 async def _first_events(

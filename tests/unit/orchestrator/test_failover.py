@@ -29,8 +29,14 @@ def user(text: str) -> chat_pb2.Message:
     return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)])
 
 
-def named(text: str) -> chat_pb2.Message:
-    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)], item_id=f"i_{text}")
+def named(text: str, item_id: str = "") -> chat_pb2.Message:
+    content = [chat_pb2.ContentPart(text=text)]
+    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=content, item_id=item_id or f"i_{text}")
+
+
+def copy(message: chat_pb2.Message, ident: str) -> chat_pb2.Message:
+    """A message as a service keeps it."""
+    return chat_pb2.Message(id=ident, role=message.role, content=message.content, item_id=message.item_id)
 
 
 def said(messages: Any) -> list[str]:
@@ -381,10 +387,26 @@ def test_two_histories_meet_at_the_last_user_message_of_theirs() -> None:
 
 
 def test_histories_in_which_the_user_says_the_same_again_meet_at_the_same_message() -> None:
-    yes = [chat_pb2.ContentPart(text="yes")]
-    ours = [chat_pb2.Message(role=chat_pb2.ROLE_USER, content=yes, item_id=item_id) for item_id in ("one", "two")]
-    assert lacking(ours[:1], ours) == (ours[1],)
-    assert lacking(ours, ours) == ()
+    first, second, other = (named("yes", item_id) for item_id in ("one", "two", "three"))
+    assert lacking([first], [first, second]) == (second,)
+    assert lacking([first, second], [first, second]) == ()
+    assert lacking([first], [second]) == (second,), "equal words under another name are another message"
+    assert lacking([first, other], [first, second]) == (second,)
+    assert lacking([user("yes")], [first, second]) == (), "words count where a message has no name"
+    assert lacking([first], [user("yes"), user("no")]) == (user("no"),)
+
+
+def test_the_ids_that_a_service_gives_its_copies_do_not_tell_messages_apart() -> None:
+    ours = [copy(user("one"), "msg_1"), copy(named("two"), "msg_2"), named("three")]
+    assert lacking([copy(message, f"msg_{at}") for at, message in enumerate(ours[:2])], ours) == (ours[2],)
+
+
+def test_what_another_session_has_added_hides_nothing_that_both_have() -> None:
+    answer = chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, content=[chat_pb2.ContentPart(text="Yes")])
+    theirs = [named("one"), answer, named("elsewhere"), answer]
+    assert lacking(theirs, [named("one"), answer, named("two"), answer]) == (named("two"), answer)
+    assert lacking(theirs, [named("one"), answer]) == ()
+    assert lacking([named("one"), named("elsewhere"), answer], [named("one"), answer]) == (answer,)
 
 
 @pytest.mark.parametrize(("tokens", "asked"), [(0, 1), (20, 3)])
