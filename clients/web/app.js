@@ -2,7 +2,7 @@
 
 import { Captions } from "./captions.js";
 import { Session, token } from "./session.js";
-import { fromBase64, listen, openSound, Speaker, toBase64 } from "./sound.js";
+import { fromBase64, listen, openSound, Speaker } from "./sound.js";
 
 const $ = (id) => document.getElementById(id);
 const captions = new Captions($("captions"));
@@ -21,7 +21,7 @@ class Conversation {
     this.#stream = stream;
     this.#sound = sound;
     this.#speaker = new Speaker(sound.context, () => this.#showSaid());
-    if (stream) listen(sound, (frame) => this.#session.send("input_audio_buffer.append", { audio: toBase64(frame) }));
+    if (stream) listen(sound, (frame) => this.#session.sendAudio(frame));
     this.#session = new Session({
       "session.created": () => this.configure(),
       "session.updated": () => say(stream ? "Listening." : "Write something."),

@@ -1,6 +1,8 @@
 """The web page in a real browser, which hears a recording as its microphone."""
 
 import contextlib
+import itertools
+import json
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, WebSocket, async_playwright, expect
 
 from services.common.audio import resample
 from tests.conftest import SAMPLES
@@ -33,10 +35,29 @@ ANSWERED_MS = 60_000
 
 @dataclass
 class Browser:
-    """A page, and what its console has complained of."""
+    """A page, what its console has complained of, and what has gone over its WebSocket: the types of what came, and the
+    characters of the audio that went.
+    """
 
     page: Page
     complaints: list[str] = field(default_factory=list)
+    exchanged: list[str | int] = field(default_factory=list)
+
+    def watch(self, socket: WebSocket) -> None:
+        """Note what goes over it."""
+
+        def sent(frame: str | bytes) -> None:
+            if (event := json.loads(frame))["type"] == "input_audio_buffer.append":
+                self.exchanged.append(len(event["audio"]))
+
+        socket.on("framereceived", lambda frame: self.exchanged.append(json.loads(frame)["type"]))
+        socket.on("framesent", sent)
+
+    def sizes(self, begin: str, end: str) -> list[int]:
+        """Of the audio that went between the first event of a type and the next one of another."""
+        after = itertools.dropwhile(lambda entry: entry != begin, self.exchanged)
+        between = itertools.takewhile(lambda entry: entry != end, after)
+        return [entry for entry in between if isinstance(entry, int)]
 
 
 @contextlib.asynccontextmanager
@@ -47,6 +68,7 @@ async def browser(orchestrator: RunningServer, *arguments: str, script: str = ""
         )
         page = await chromium.new_page(viewport={"width": 900, "height": 900})
         opened = Browser(page)
+        page.on("websocket", opened.watch)
         page.on("console", lambda line: line.type == "error" and opened.complaints.append(line.text))
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         if script:
@@ -100,6 +122,11 @@ async def test_a_spoken_conversation_with_an_interruption(orchestrator: RunningS
         await page.get_by_role("button", name="Stop").click()
         await expect(page.get_by_role("status")).to_have_text("Ready when you are.")
         assert opened.complaints == []
+    voice, words = "input_audio_buffer.speech_started", "conversation.item.input_audio_transcription.completed"
+    frame = min(opened.sizes(voice, words))
+    assert set(opened.sizes("session.created", voice)) == {5 * frame}, "while nobody speaks frames wait for company"
+    for begin, end in ((voice, words), ("response.created", "response.done")):
+        assert set(opened.sizes(begin, end)[2:]) == {frame}, "while somebody speaks each goes at once"
 
 
 async def test_a_page_without_a_microphone_says_so_and_lets_its_user_write(orchestrator: RunningServer) -> None:
