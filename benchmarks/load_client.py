@@ -1,8 +1,8 @@
 """The client of `benchmarks/overhead.py`, in a process of its own so that it takes no time from what is measured.
 
 `python -m benchmarks.load_client turns|loop|listen bare|parley ADDRESS SESSIONS COUNT` opens the sessions and prints
-"ready"; then, at each line on its standard input, it speaks COUNT turns (or sends audio for COUNT seconds) on all of
-them and prints what it measured as a line of JSON.
+"ready"; then, at each line on its standard input, it speaks COUNT turns (or sends audio for COUNT seconds; asking for
+answers meanwhile where the line is "ask") on all of them and prints what it measured as a line of JSON.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ _TONE = (b"\x00\x40" * 24 + b"\x00\xc0" * 24) * 150
 """Three tenths of a second that the fake recogniser takes for a voice, in the bridge's own format."""
 _FRAME_S = 0.02
 _FRAME = bytes(640)
-_GATHERED = 5
+_GATHERED = 10
 """Frames that the client library sends in one message while nobody speaks."""
-_COMMIT_S = 2.0
-"""After so long a listening session ends its turn, each at another time: how late the answer comes tells how far behind
-the chain is.
+_ASK_S = 2.0
+"""After so long a listening session that asks ends its turn, each at another time: how late the answer comes tells how
+far behind the chain is.
 """
 
 Turn = Callable[[], Awaitable[float]]
@@ -129,11 +129,11 @@ class Listener(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def bare_listener(channel: grpc.aio.Channel) -> AsyncIterator[Listener]:
-    """A stream of frames to the bare chain."""
+async def bare_listener(channel: grpc.aio.Channel, frames: int = 1) -> AsyncIterator[Listener]:
+    """A stream of audio to the bare chain, so many frames a message."""
     call: Any = channel.stream_stream(LISTEN)()
     try:
-        yield Listener(call, _FRAME, QUESTION)
+        yield Listener(call, _FRAME * frames, QUESTION, frame_s=frames * _FRAME_S)
     finally:
         call.cancel()
 
@@ -146,7 +146,7 @@ async def parley_listener(channel: grpc.aio.Channel, frames: int = 1) -> AsyncIt
         yield Listener(call, _append(_FRAME * frames), _commit(), answer, frames * _FRAME_S)
 
 
-async def listen(listeners: list[Listener], seconds: float) -> dict[str, object]:
+async def listen(listeners: list[Listener], seconds: float, *, asking: bool = False) -> dict[str, object]:
     """Every session sends its audio at the speed of speech, spread evenly over the time of a message."""
     start = time.monotonic() + 0.1
     answered_s: list[float] = []
@@ -159,14 +159,14 @@ async def listen(listeners: list[Listener], seconds: float) -> dict[str, object]
 
         waiting: asyncio.Task[None] | None = None
         share = number / len(listeners)
-        frames, commit_every = round(seconds / listener.frame_s), round(_COMMIT_S / listener.frame_s)
+        frames, ask_every = round(seconds / listener.frame_s), round(_ASK_S / listener.frame_s)
         async with asyncio.TaskGroup() as group:
             for index in range(frames):
                 due = start + (share + index) * listener.frame_s
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 behind_s.append(time.monotonic() - due)
                 await listener.call.write(listener.frame)
-                if (index + number) % commit_every == 0 and (waiting is None or waiting.done()):
+                if asking and (index + number) % ask_every == 0 and (waiting is None or waiting.done()):
                     await listener.call.write(listener.question)
                     waiting = group.create_task(answered(time.monotonic()))
 
@@ -223,28 +223,31 @@ async def _until(call: Any, kind: str) -> None:
             raise RuntimeError(f"the session failed: {event.error.message}")
 
 
-_KINDS: dict[tuple[str, str], tuple[Any, Any]] = {
-    ("turns", "bare"): (bare_session, speak_turns),
-    ("turns", "parley"): (parley_session, speak_turns),
-    ("loop", "parley"): (parley_session, speak_on),
-    ("turns", "spoken"): (spoken_session, speak_turns),
-    ("turns", "realtime"): (realtime_session, speak_turns),
-    ("listen", "bare"): (bare_listener, listen),
-    ("listen", "parley"): (parley_listener, listen),
-    ("listen", "gathered"): (functools.partial(parley_listener, frames=_GATHERED), listen),
+_LISTEN = {"go": listen, "ask": functools.partial(listen, asking=True)}
+_KINDS: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
+    ("turns", "bare"): (bare_session, {"go": speak_turns}),
+    ("turns", "parley"): (parley_session, {"go": speak_turns}),
+    ("loop", "parley"): (parley_session, {"go": speak_on}),
+    ("turns", "spoken"): (spoken_session, {"go": speak_turns}),
+    ("turns", "realtime"): (realtime_session, {"go": speak_turns}),
+    ("listen", "bare"): (bare_listener, _LISTEN),
+    ("listen", "bare gathered"): (functools.partial(bare_listener, frames=_GATHERED), _LISTEN),
+    ("listen", "parley"): (parley_listener, _LISTEN),
+    ("listen", "parley gathered"): (functools.partial(parley_listener, frames=_GATHERED), _LISTEN),
 }
+"""How a session is opened, and what is done on all of them at each word of the standard input."""
 
 
 async def main(what: str, chain: str, address: str, sessions: str, count: str) -> None:
     """Open the sessions, and measure whenever a line comes."""
-    session, run = _KINDS[what, chain]
+    session, runs = _KINDS[what, chain]
     async with grpc.aio.insecure_channel(address) as channel, contextlib.AsyncExitStack() as stack:
         server = address if chain == "realtime" else channel
         opened = [await stack.enter_async_context(session(server)) for _ in range(int(sessions))]
         print("ready", flush=True)
-        while (await asyncio.to_thread(sys.stdin.readline)).strip():
+        while word := (await asyncio.to_thread(sys.stdin.readline)).strip():
             cpu_s = time.process_time()
-            result = await run(opened, int(count))
+            result = await runs[word](opened, int(count))
             print(json.dumps({**result, "client_cpu_s": time.process_time() - cpu_s}), flush=True)
 
 

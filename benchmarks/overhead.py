@@ -3,7 +3,8 @@
 `--part turns`: all stages are fake and without delay, but for the language model: 50 ms to the first token and 5 ms a
 token. The floor is when that model has said its first sentence. Every session is open before the clock starts; then
 each says one manual turn, all at once. `--part live`: sessions that are only listened to, 20 ms frames at the speed of
-speech; one frame a message, and as the client library sends them. The bare chain (benchmarks/bare_chain.py) does the
+speech, one frame a message and as the client library sends them; CPU is that of listening alone, and then turns are
+ended to see whether answers come late. The bare chain (benchmarks/bare_chain.py) does the
 same with raw bytes and no product. `--part telemetry`: turns of sessions that speak without a pause, with metrics that
 are scraped, with traces to a collector too, and by the same programs counting nothing. All are measured in turn in one
 run, by a client in a process of its own (benchmarks/load_client.py); CPU is what the operating system charges to each
@@ -125,8 +126,10 @@ async def _scraped(servers: tuple[RunningServer, ...]) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def client(*arguments: str) -> AsyncIterator[Callable[[], Awaitable[dict[str, Any]]]]:
-    """The load client with its sessions open; yields what runs one measurement and returns its result."""
+async def client(*arguments: str) -> AsyncIterator[Callable[..., Awaitable[dict[str, Any]]]]:
+    """The load client with its sessions open; yields what runs one measurement and returns its result: it may be told
+    which by a word.
+    """
     async with _process("benchmarks.load_client", *arguments) as process:
         reader, writer = process.stdout, process.stdin
         assert reader is not None
@@ -137,8 +140,8 @@ async def client(*arguments: str) -> AsyncIterator[Callable[[], Awaitable[dict[s
                 raise RuntimeError("the load client has ended")
             return answer
 
-        async def measure() -> dict[str, Any]:
-            writer.write(b"go\n")
+        async def measure(word: str = "go") -> dict[str, Any]:
+            writer.write(f"{word}\n".encode())
             return dict(json.loads(await line()))
 
         assert await line() == "ready"
@@ -178,7 +181,7 @@ async def measure(chain: Any, name: str, what: str, sessions: int, count: int) -
 
 
 async def measure_running(
-    servers: Chain, run: Callable[[], Awaitable[dict[str, Any]]]
+    servers: Chain, run: Callable[..., Awaitable[dict[str, Any]]]
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """What a client saw in one measurement more, and the CPU seconds of each process."""
     before = servers.cpu_s()
@@ -190,8 +193,8 @@ async def measure_running(
 
 PARTS = ["turns", "live", "telemetry", "realtime"]
 CHAINS = (("bare", bare_chain), ("parley", parley))
-LISTENERS = (*CHAINS, ("gathered", parley))
-"""The last sends as the client library does while nobody speaks: five frames in one message."""
+LISTENERS = (*CHAINS, ("bare gathered", bare_chain), ("parley gathered", parley))
+"""Gathered is as the client library sends while nobody speaks: ten frames in one message."""
 
 
 async def turns_part(sessions_at_once: list[int], turns: int) -> dict[str, Any]:
@@ -218,30 +221,35 @@ async def turns_part(sessions_at_once: list[int], turns: int) -> dict[str, Any]:
 
 
 async def live_part(listening: list[int], seconds: int) -> dict[str, Any]:
-    """CPU for a second of a listening session, and whether answers came late."""
+    """CPU for a second of a listening session; and, while turns are ended, whether answers come late."""
     rows, figures = [], []
     for sessions in listening:
         per_second: dict[str, float] = {}
         for name, chain in LISTENERS:
-            measured = await measure(chain, name, "listen", sessions, seconds)
-            cpu = {who: round(s / sessions / seconds * 1000, 2) for who, s in measured.cpu_s.items()}
-            per_second[name] = cpu["chain" if name == "bare" else "orchestrator"]
-            answered_s = measured.result["answered_s"]
-            answers = milliseconds(answered_s)
-            late = sum(span > LATE_S for span in answered_s)
+            async with chain() as servers:
+                empty_kb = servers.resident_kb()
+                async with client("listen", name, servers.address, str(sessions), str(seconds)) as run:
+                    await run("ask")
+                    heard, spent = await measure_running(servers, run)
+                    session_kb = round((servers.resident_kb() - empty_kb) / sessions)
+                    asked = await run("ask")
+            cpu = {who: round(s / sessions / seconds * 1000, 2) for who, s in spent.items()}
+            per_second[name] = cpu["orchestrator" if chain is parley else "chain"]
+            answers = milliseconds(asked["answered_s"])
+            late = sum(span > LATE_S for span in asked["answered_s"])
             figure = {"sessions": sessions, "chain": name, "cpu_ms_per_second": cpu, "answer_ms": answers}
-            figure |= {"answers": len(answered_s), "late": late, "session_kb": measured.memory_kb}
-            figure["client_behind_ms"] = round(measured.result["client_behind_s"] * 1000, 1)
+            figure |= {"answers": len(asked["answered_s"]), "late": late, "session_kb": session_kb}
+            figure["client_behind_ms"] = round(max(heard["client_behind_s"], asked["client_behind_s"]) * 1000, 1)
             figures.append(figure)
             rows.append(
                 [
                     *(f"{sessions}, {name}", f"{per_second[name]:.2f}", f"{cpu['stt']:.2f}", f"{cpu['client']:.2f}"),
-                    *(answers["median"], answers["p90"], answers["max"], f"{late} of {len(answered_s)}"),
+                    *(answers["median"], answers["p90"], answers["max"], f"{late} of {len(asked['answered_s'])}"),
                     f"{per_second[name] / per_second['bare']:.2f}",
                 ]
             )
     columns = ["listening", "orchestrator", "STT", "client", "answer median", "p90", "max", "late", "ratio"]
-    show("CPU for a second of a listening session, and its answers, in ms", columns, rows)
+    show("CPU for a second of a listening session, and answers asked for meanwhile, in ms", columns, rows)
     return {"seconds": seconds, "late_after_ms": LATE_S * 1000, "figures": figures}
 
 

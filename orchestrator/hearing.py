@@ -78,9 +78,11 @@ class Hearing:
         if listening is None:
             return
         self._arrivals.arrived(len(audio) / self._config.input_format.bytes_per_second, now)
+        if not listening.add_audio(audio, idle=idle):
+            return
         try:
             async with asyncio.timeout(self._timeout_s):
-                await listening.send_audio(audio, idle=idle)
+                await listening.send_audio()
         except TimeoutError:
             self._give_up(listening, "took no audio")
 

@@ -1,6 +1,6 @@
 // Which audio goes up at once, and which waits for company: as the Python client does, see parley_client/gathering.py.
 
-const GATHERED_FRAMES = 5; // a tenth of a second, which is as much as the server looks at while nobody speaks
+const GATHERED_FRAMES = 10; // a fifth of a second, which is as much as the server looks at while nobody speaks
 
 /** From the beginning of the user's voice to the end of the answer each frame goes at once. */
 export class Gathering {

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 NAME = "speech-to-text"
 _STEP_S = 0.032
 """Seconds of a step of voice detection: smaller messages would bring nothing sooner, and each one costs."""
-_IDLE_STEPS = 3
-"""Steps in a message while nobody speaks: the beginning of speech is then known up to 64 ms later, its end as ever."""
+_IDLE_STEPS = 6
+"""Steps in a message while nobody speaks: the beginning of speech is then known up to 160 ms later, its end as ever."""
 
 
 class SpeechToText:
@@ -80,25 +80,32 @@ class Listening:
             enable_pauses=pauses,
         )
 
-    async def send_audio(self, audio: bytes, *, idle: bool = False) -> None:
-        """Pass on audio, once it completes a step of the service's, or several of them where the session is idle; waits
-        where the service does not keep up.
+    def add_audio(self, audio: bytes, *, idle: bool = False) -> bool:
+        """Take audio; returns whether it is to be sent now, since it completes a step of the service's, or several of
+        them where the session is idle.
         """
         self._unsent.append(audio)
         self._received_bytes += len(audio)
         steps = self._received_bytes // self._step_bytes - self._sent_bytes // self._step_bytes
-        if steps >= (_IDLE_STEPS if idle else 1):
-            await self._send_audio()
+        return steps >= (_IDLE_STEPS if idle else 1)
+
+    async def send_audio(self) -> None:
+        """Pass on all that was added; waits where the service does not keep up."""
+        if self._unsent:
+            audio = b"".join(self._unsent)
+            self._unsent.clear()
+            self._sent_bytes = self._received_bytes
+            await self._send(stt_service_pb2.StreamingTranscribeRequest(audio=audio))
 
     async def end_utterance(self) -> None:
         """Ask for the final transcript now."""
-        await self._send_audio()
+        await self.send_audio()
         force = stt_service_pb2.ForceEndOfUtterance()
         await self._send(stt_service_pb2.StreamingTranscribeRequest(force_end_of_utterance=force))
 
     async def finish(self) -> None:
         """No audio follows; what is being said is still transcribed."""
-        await self._send_audio()
+        await self.send_audio()
         await self._call.done_writing()
 
     def cancel(self) -> None:
@@ -128,13 +135,6 @@ class Listening:
         except asyncio.CancelledError:
             if not self._cancelled:  # grpc.aio raises this for a call that we cancelled, too
                 raise
-
-    async def _send_audio(self) -> None:
-        if self._unsent:
-            audio = b"".join(self._unsent)
-            self._unsent.clear()
-            self._sent_bytes = self._received_bytes
-            await self._send(stt_service_pb2.StreamingTranscribeRequest(audio=audio))
 
     async def _send(self, request: stt_service_pb2.StreamingTranscribeRequest) -> None:
         try:

@@ -154,16 +154,22 @@ class ScriptedListening:
         self.pauses = pauses
         self.heard: asyncio.Queue[ListeningEvent | ParleyError | None] = asyncio.Queue()
         self.sent: list[bytes] = []
+        self._unsent: list[bytes] = []
         self.idle: list[bool] = []
         self.forced = 0
         self.cancelled = False
         self.taking = _set_event()
         """What `send_audio` waits for."""
 
-    async def send_audio(self, audio: bytes, *, idle: bool = False) -> None:
-        await self.taking.wait()
-        self.sent.append(audio)
+    def add_audio(self, audio: bytes, *, idle: bool = False) -> bool:
+        self._unsent.append(audio)
         self.idle.append(idle)
+        return True
+
+    async def send_audio(self) -> None:
+        await self.taking.wait()
+        self.sent += self._unsent
+        self._unsent.clear()
 
     async def end_utterance(self) -> None:
         self.forced += 1

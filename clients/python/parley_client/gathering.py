@@ -2,11 +2,11 @@
 
 from parley_client.events import Event, FinalTranscript, ResponseEnded, ResponseStarted, SpeechStarted
 
-GATHERED_S = 0.1
+GATHERED_S = 0.2
 
 
 class Gathering:
-    """A message costs a server as much as what it does with it. So while nobody speaks, a tenth of a second goes up at
+    """A message costs a server as much as what it does with it. So while nobody speaks, a fifth of a second goes up at
     a time, which is as much as the server looks at then. From the beginning of the user's voice to the end of the
     answer all goes at once: an interruption and the end of speech are heard as soon as ever.
     """

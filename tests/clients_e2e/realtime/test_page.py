@@ -124,7 +124,7 @@ async def test_a_spoken_conversation_with_an_interruption(orchestrator: RunningS
         assert opened.complaints == []
     voice, words = "input_audio_buffer.speech_started", "conversation.item.input_audio_transcription.completed"
     frame = min(opened.sizes(voice, words))
-    assert set(opened.sizes("session.created", voice)) == {5 * frame}, "while nobody speaks frames wait for company"
+    assert set(opened.sizes("session.created", voice)) == {10 * frame}, "while nobody speaks frames wait for company"
     for begin, end in ((voice, words), ("response.created", "response.done")):
         assert set(opened.sizes(begin, end)[2:]) == {frame}, "while somebody speaks each goes at once"
 

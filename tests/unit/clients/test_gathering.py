@@ -12,12 +12,12 @@ HELLO = FinalTranscript("u1", "hello", "en")
 ENDED = ResponseEnded("r1", Outcome.COMPLETED, "hi", None)
 
 
-def frames_in_each_message(gathering: Gathering, frames: int = 10) -> list[int]:
+def frames_in_each_message(gathering: Gathering, frames: int = 20) -> list[int]:
     return [len(gathering.take()) // len(FRAME) for _ in range(frames) if gathering.add(FRAME, BYTES_PER_SECOND)]
 
 
-def test_a_tenth_of_a_second_goes_at_a_time_while_nobody_speaks() -> None:
-    assert frames_in_each_message(Gathering()) == [5, 5]
+def test_a_fifth_of_a_second_goes_at_a_time_while_nobody_speaks() -> None:
+    assert frames_in_each_message(Gathering()) == [10, 10]
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_after_the_answer_audio_waits_again() -> None:
     gathering = Gathering()
     for event in (SpeechStarted("u1", 0.0), HELLO, ResponseStarted("r1"), ENDED):
         gathering.see(event)
-    assert frames_in_each_message(gathering) == [5, 5]
+    assert frames_in_each_message(gathering) == [10, 10]

@@ -34,37 +34,42 @@ def listening() -> tuple[RecordedCall, Listening]:
     return call, Listening(call, SessionConfig(), pauses=False)
 
 
+async def hear(audio: Listening, data: bytes, *, idle: bool = False) -> None:
+    if audio.add_audio(data, idle=idle):
+        await audio.send_audio()
+
+
 async def test_small_frames_go_on_whenever_they_complete_a_step_of_voice_detection() -> None:
     call, audio = listening()
     for _ in range(8):  # 160 ms: steps end at 32, 64, 96, 128 and 160 ms
-        await audio.send_audio(FRAME)
+        await hear(audio, FRAME)
     assert call.audio_bytes == [1280, 1280, 640, 1280, 640]
     assert call.written[0].WhichOneof("request") == "config"
 
 
 async def test_while_nobody_speaks_several_steps_go_on_together_and_with_speech_what_is_left_goes_at_once() -> None:
     call, audio = listening()
-    for _ in range(10):
-        await audio.send_audio(FRAME, idle=True)
-    assert call.audio_bytes == [3200, 3200]
-    await audio.send_audio(FRAME, idle=True)
-    await audio.send_audio(FRAME)
-    assert call.audio_bytes == [3200, 3200, 1280]
+    for _ in range(20):
+        await hear(audio, FRAME, idle=True)
+    assert call.audio_bytes == [6400, 6400]
+    await hear(audio, FRAME, idle=True)
+    await hear(audio, FRAME)
+    assert call.audio_bytes == [6400, 6400, 1280]
 
 
 async def test_large_messages_go_on_at_once() -> None:
     call, audio = listening()
-    await audio.send_audio(bytes(3200))
-    await audio.send_audio(bytes(3200))
+    await hear(audio, bytes(3200))
+    await hear(audio, bytes(3200))
     assert call.audio_bytes == [3200, 3200]
 
 
 async def test_what_is_left_goes_before_the_end_of_an_utterance_and_of_the_stream() -> None:
     call, audio = listening()
-    await audio.send_audio(FRAME)
+    await hear(audio, FRAME)
     await audio.end_utterance()
     assert [request.WhichOneof("request") for request in call.written] == ["config", "audio", "force_end_of_utterance"]
-    await audio.send_audio(bytes(2))
+    await hear(audio, bytes(2))
     await audio.finish()
     assert call.audio_bytes == [640, 2]
     assert call.done
