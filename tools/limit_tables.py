@@ -133,6 +133,20 @@ LIMITS = (
     ),
     Limit(
         "orchestrator",
+        "orchestrator.realtime.event_json:MAX_VALUES",
+        "values in a Realtime event",
+        "INVALID_ARGUMENT",
+        "INVALID_ARGUMENT",
+    ),
+    Limit(
+        "orchestrator",
+        "orchestrator.realtime.event_json:MAX_LEVELS",
+        "levels of a Realtime event",
+        "INVALID_ARGUMENT",
+        "INVALID_ARGUMENT",
+    ),
+    Limit(
+        "orchestrator",
         "orchestrator.convert:MAX_TOOLS_BYTES",
         "bytes of a session's tools",
         "INVALID_ARGUMENT",

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import orjson
 from pydantic import Field
 
 from orchestrator.realtime.items import Item
@@ -88,21 +87,6 @@ _KINDS: dict[str, type[Event]] = {
     "response.create": ResponseCreate,
     "response.cancel": ResponseCancel,
 }
-
-
-def read_json(text: str) -> dict[str, Any]:
-    """The JSON object in a frame.
-
-    Raises:
-        BadEventError: where it is none.
-    """
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise BadEventError(f"the event is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise BadEventError("the event is not a JSON object")
-    return value
 
 
 def event_id_of(value: dict[str, Any]) -> str:

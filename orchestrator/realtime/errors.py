@@ -33,7 +33,7 @@ _PARAMETERS = {
 }
 """Fields of the gRPC contract, and where a client of this protocol set them."""
 _CLIENTS_FAULT = (InvalidArgumentError, NotFoundError, FailedPreconditionError)
-CLOSE_POLICY, CLOSE_INTERNAL, CLOSE_RESTART, CLOSE_TRY_AGAIN = 1008, 1011, 1012, 1013
+CLOSE_NO_TEXT, CLOSE_POLICY, CLOSE_INTERNAL, CLOSE_RESTART, CLOSE_TRY_AGAIN = 1007, 1008, 1011, 1012, 1013
 """WebSocket close codes (RFC 6455, section 7.4, and IANA's registry)."""
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from parley.common.v1 import chat_pb2
 from pydantic import Field
 
-from orchestrator.realtime.models import BadEventError, Model
+from orchestrator.realtime.models import BadEventError, Many, Model
 from services.common.errors import NotFoundError
 
 KEPT_ITEMS = 1000
@@ -69,7 +69,7 @@ class UserItem(_Item):
 
     type: Literal["message"]
     role: Literal["user"]
-    content: list[UserPart] = Field(min_length=1)
+    content: Many[UserPart] = Field(min_length=1)
 
 
 class SystemItem(_Item):
@@ -77,7 +77,7 @@ class SystemItem(_Item):
 
     type: Literal["message"]
     role: Literal["system"]
-    content: list[InputText] = Field(min_length=1)
+    content: Many[InputText] = Field(min_length=1)
 
 
 class AssistantItem(_Item):
@@ -85,7 +85,7 @@ class AssistantItem(_Item):
 
     type: Literal["message"]
     role: Literal["assistant"]
-    content: list[AssistantPart] = Field(min_length=1)
+    content: Many[AssistantPart] = Field(min_length=1)
 
 
 class FunctionCallItem(_Item):

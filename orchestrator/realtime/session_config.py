@@ -9,7 +9,7 @@ from pydantic import Field
 
 from orchestrator.convert import MAX_INSTRUCTIONS_CHARACTERS, check_tools
 from orchestrator.domain import SessionConfig, TurnDetection
-from orchestrator.realtime.models import BadEventError, Model
+from orchestrator.realtime.models import BadEventError, Many, Model
 from services.common.audio_format import AudioFormat, Encoding
 
 _EAGERNESS_S = {"low": (0.6, 1.0, 2.4), "high": (0.2, 0.3, 0.8)}
@@ -70,8 +70,8 @@ class Transcription(Model):
     language: str | None = None
     prompt: str | None = None
     delay: str | None = None
-    keywords: list[str] | None = None
-    languages: list[str] | None = None
+    keywords: Many[str] | None = None
+    languages: Many[str] | None = None
 
 
 class AudioInput(Model):
@@ -125,7 +125,7 @@ class FunctionChoice(Model):
 Instructions = Annotated[str, Field(max_length=MAX_INSTRUCTIONS_CHARACTERS)]
 Choice = Literal["auto", "none", "required"] | FunctionChoice
 Modalities = Annotated[list[Literal["audio", "text"]], Field(min_length=1, max_length=1)]
-MaxTokens = Annotated[int, Field(ge=1)] | Literal["inf"]
+MaxTokens = Annotated[int, Field(ge=1, le=2**31 - 1)] | Literal["inf"]
 
 
 class Session(Model):
@@ -136,14 +136,14 @@ class Session(Model):
     instructions: Instructions | None = None
     output_modalities: Modalities = Field(default=["audio"])
     audio: Audio = Audio()
-    tools: list[FunctionTool] = Field(default=[])
+    tools: Many[FunctionTool] = Field(default=[])
     tool_choice: Choice = "auto"
     max_output_tokens: MaxTokens | None = "inf"
     prompt: None = None
 
     tracing: Any = None
     truncation: Any = None
-    include: list[str] | None = None
+    include: Many[str] | None = None
     parallel_tool_calls: bool | None = None
     reasoning: dict[str, Any] | None = None
 
@@ -167,7 +167,7 @@ class ResponseParameters(Model):
     instructions: Instructions | None = None
     output_modalities: Modalities | None = None
     audio: ResponseAudio | None = None
-    tools: list[FunctionTool] | None = None
+    tools: Many[FunctionTool] | None = None
     tool_choice: Choice | None = None
     max_output_tokens: MaxTokens | None = None
     conversation: Literal["auto"] | None = None

@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from orchestrator.live import LiveSession
 from orchestrator.realtime.client import RealtimeClient
-from orchestrator.realtime.client_events import event_id_of, read_json
+from orchestrator.realtime.client_events import event_id_of
 from orchestrator.realtime.errors import CLOSE_INTERNAL, close_code, error_json
+from orchestrator.realtime.event_json import read_json
 from orchestrator.realtime.models import BadEventError
 from orchestrator.realtime.names import with_names_of_this_server
 from orchestrator.realtime.server_events import ServerEvents
@@ -45,6 +46,8 @@ ABORT = "parley.abort"
 TOKEN_OFFER = "openai-insecure-api-key."
 """Begins the subprotocol with which a browser, which can set no header, offers its token; OpenAI's name for it."""
 _REFUSED_EARLY = (UnauthenticatedError, OverloadedError, UnavailableError)
+_GONE = (WebSocketDisconnect, WebSocketDisconnected)
+"""The client has gone: found out by this sending, or by another before."""
 _BUSY, _UNAVAILABLE, _FORBIDDEN, _UNAUTHORIZED = 429, 503, 403, 401
 
 
@@ -119,7 +122,7 @@ class RealtimeEndpoint:
             call.code = code_of(error).name
             log.info("session ended", extra={"reason": error.reason, "error": str(error)})
             await _end(socket, error, close_code(error))
-        except WebSocketDisconnect:
+        except _GONE:
             call.code = "CANCELLED"
         except _Dropped as dropped:
             call.code = code_of(dropped.error).name
@@ -204,7 +207,7 @@ async def _end(socket: WebSocket, error: ParleyError, code: int) -> None:
         for text in told.error(error):
             await socket.send_text(text)
         await socket.close(code, error.reason.lower())
-    except (WebSocketDisconnect, RuntimeError):
+    except _GONE:
         log.info("the client has gone before it could be told")
 
 

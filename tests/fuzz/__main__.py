@@ -1,7 +1,8 @@
 """Looks for input that breaks a rule, for a while: `python -m tests.fuzz SECONDS [SEED]` (`make fuzz SECONDS=300`).
 
-Two at a time: atheris (libFuzzer) finds its way through all that is pure by what each input reaches, and `rpc.py` calls
-every method of the four programs with messages of the contract that hypothesis makes and breaks. An input that breaks a
+Two at a time: atheris (libFuzzer) finds its way through all that is pure by what each input reaches, and hypothesis
+makes and breaks messages of the contract, with which `rpc.py` calls every method of the four programs, and events of
+Realtime clients, which `realtime.py` sends over WebSockets. An input that breaks a
 rule is left in build/fuzz; once the rule holds it goes into the corpus, named after its target. With a seed (`SEED=1`,
 in CI) the same is tried each time, as far as the time goes, so that no change is blamed for what was there before.
 """
@@ -12,11 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-from tests.fuzz import rpc
+from tests.fuzz import live, rpc
+from tests.fuzz.rules import FOUND
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).parent / "corpus"
-FOUND = ROOT / "build" / "fuzz"
 _SLOWEST_S = 10
 """Seconds for one input, of 8 KiB at most: what takes longer does not grow with its length alone."""
 _LONGEST_BYTES = 8192
@@ -38,14 +39,15 @@ def main(seconds: int, seed: int = 0) -> int:
     command = [sys.executable, "-m", "tests.fuzz.guided", *flags, str(grown), str(CORPUS)]
     told = FOUND / "guided.log"
     with told.open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as guided:
-        called = rpc.fuzz(seconds, seed or time.time_ns())
+        called, opened = live.fuzz(seconds, seed or time.time_ns())
     lines = told.read_text("utf-8", "replace")
     if guided.returncode:
         print(lines[lines.find(" === ") :], file=sys.stderr)
         print(f"fuzz: an input broke a rule; it is in {FOUND.relative_to(ROOT)}", file=sys.stderr)
         return 1
     tried = re.findall(r"number_of_executed_units: (\d+)", lines)[-1]
-    print(f"fuzz: {tried} inputs and {called} calls of {len(rpc.METHODS)} methods in {seconds} s broke no rule")
+    calls = f"{called} calls of {len(rpc.METHODS)} methods"
+    print(f"fuzz: {tried} inputs, {calls} and {opened} Realtime sessions in {seconds} s broke no rule")
     return 0
 
 

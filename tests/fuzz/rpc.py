@@ -1,19 +1,14 @@
 """Calls of every method with hostile messages, in any order and any number, and the rules that every answer keeps."""
 
-import asyncio
 import base64
-import itertools
 import json
 import math
-import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
-import hypothesis
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
@@ -25,8 +20,8 @@ from parley.llm.v1 import conversation_service_pb2, llm_service_pb2
 from parley.stt.v1 import stt_service_pb2
 from parley.tts.v1 import tts_service_pb2
 
+from tests.fuzz.rules import FOUND, HANG_S, INSIDE, check_logs, ended, try_drawn
 from tests.support.servers import RunningServer
-from tests.support.stack import fake_stack
 
 _MODULES = {
     "orchestrator": (agent_service_pb2,),
@@ -43,25 +38,11 @@ METHODS: Mapping[str, tuple[str, MethodDescriptor]] = {
 }
 """By its path: the program that serves it, and what it takes."""
 CALLS = Path(__file__).parent / "calls"
-_LAST_FAILURE = Path(__file__).resolve().parents[2] / "build" / "fuzz" / "call.json"
-FLAGS: dict[str, tuple[str, ...]] = {
-    "llm": (
-        "--fake_token_ms=0",
-        "--fake_first_token_ms=0",
-        "--fake_answer=Yes.",
-        "--llm_max_input_chars=20000",
-        "--fake_calls_tools=true",
-    ),
-    "tts": ("--fake_tts_ms_per_character=0",),
-}
-_HANG_S = 30.0
 _ALLOWED = {
     code
     for code in grpc.StatusCode
     if code.name not in ("UNKNOWN", "INTERNAL", "UNIMPLEMENTED", "DATA_LOSS", "DEADLINE_EXCEEDED", "CANCELLED")
 }
-_INSIDE = re.compile(r"Traceback|\b\w+(Error|Exception)\b| object at 0x|/site-packages/|\.py\b")
-"""What tells a client of the inside of a server."""
 _NO_MESSAGE = "the bytes are no message of this method"
 
 
@@ -229,7 +210,7 @@ class Player:
     """Plays calls to running servers, and checks the rules."""
 
     def __init__(self, servers: Mapping[str, RunningServer]) -> None:
-        self._servers = servers
+        self.servers = servers
         self._channels = {name: grpc.insecure_channel(server.address) for name, server in servers.items()}
         self.played = 0
 
@@ -246,24 +227,9 @@ class Player:
         """
         self.played += 1
         error = self._answer(call)
-        problem = _problem(error) if error is not None else ""
-        for name, server in self._servers.items():
-            if server.process.returncode is not None:
-                problem = f"{name} has ended"
-        if problem:
-            call.write(_LAST_FAILURE)
+        if problem := ended(self.servers) or (_problem(error) if error is not None else ""):
+            call.write(FOUND / "call.json")
             raise AssertionError(f"{call.method}: {problem}")
-
-    def check_logs(self) -> None:
-        """Check that no program has logged an error.
-
-        Raises:
-            AssertionError: one has; which call it was, nobody can tell.
-        """
-        for name, server in self._servers.items():
-            failed = [entry for entry in server.logs if str(entry.get("level", "ERROR")) in ("ERROR", "CRITICAL")]
-            server.logs.clear()
-            assert not failed, f"{name} logs {failed[0]}"
 
     def _answer(self, call: Call) -> Any:
         """How the call has failed; None where it has not."""
@@ -272,7 +238,7 @@ class Player:
         invoke: Callable[..., Any] = getattr(self._channels[program], "_".join(sides))(call.method)
         sent = iter(call.messages) if method.client_streaming else call.messages[0]
         try:
-            answer = invoke(sent, timeout=_HANG_S)
+            answer = invoke(sent, timeout=HANG_S)
             if isinstance(answer, Iterator):
                 for _ in answer:
                     pass
@@ -286,7 +252,7 @@ def _problem(error: Any) -> str:
     told = f"{error.code().name}: {error.details()}"
     if error.code() not in _ALLOWED:
         return told
-    if _INSIDE.search(error.details()):
+    if INSIDE.search(error.details()):
         return f"tells of the inside: {told}"
     status = rpc_status.from_call(error)
     kinds = {detail.TypeName() for detail in status.details} if status else set()
@@ -302,34 +268,5 @@ def check(player: Player, examples: int, seed: int | None = None) -> None:
     Raises:
         AssertionError: a rule is broken.
     """
-    checks = hypothesis.settings(
-        max_examples=examples, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)
-    )
-    holds = checks(hypothesis.given(calls())(player.play))
-    (hypothesis.seed(seed)(holds) if seed is not None else holds)()
-    player.check_logs()
-
-
-def fuzz(seconds: float, seed: int) -> int:
-    """Call four fake programs for so long, once they run; returns how many calls there were.
-
-    Raises:
-        AssertionError: a rule is broken, with the smallest call that does it.
-    """
-
-    def call(servers: Mapping[str, RunningServer]) -> int:
-        player, until = Player(servers), time.monotonic() + seconds
-        try:
-            for number in itertools.count(seed):
-                if time.monotonic() >= until:
-                    break
-                check(player, 50, seed=number)
-            return player.played
-        finally:
-            player.close()
-
-    async def run() -> int:
-        async with fake_stack(**FLAGS) as servers:
-            return await asyncio.to_thread(call, servers)
-
-    return asyncio.run(run())
+    try_drawn(calls(), player.play, examples, seed)
+    check_logs(player.servers)

@@ -26,7 +26,8 @@ import services.llm.convert
 import services.stt.convert
 import services.tts.convert
 from orchestrator import domain
-from orchestrator.realtime.client_events import ItemCreate, ResponseCreate, SessionUpdate, parse_event, read_json
+from orchestrator.realtime.client_events import ItemCreate, ResponseCreate, SessionUpdate, parse_event
+from orchestrator.realtime.event_json import read_json
 from orchestrator.realtime.items import message as item_message
 from orchestrator.realtime.session_config import Session, response_config, session_config, session_json
 from orchestrator.settings import OrchestratorSettings

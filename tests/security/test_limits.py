@@ -46,6 +46,7 @@ FLAGS = {
     ),
 }
 _TOKENS, _SESSIONS = "tests/security/test_tokens.py", "tests/integration/orchestrator/test_limits.py"
+_EVENTS = "tests/unit/orchestrator/realtime/test_event_json.py"
 ELSEWHERE = {
     "max_load": ("tests/integration/common/test_overload.py", "max_load"),
     "token_max_sessions": (_TOKENS, '"sessions": 1'),
@@ -55,6 +56,8 @@ ELSEWHERE = {
     "session_max_s": (_SESSIONS, "--session_max_s"),
     "client_read_timeout_s": (_SESSIONS, "--client_read_timeout_s"),
     "orchestrator.servicer:FIRST_EVENT_S": ("tests/unit/orchestrator/test_servicer.py", "FIRST_EVENT_S + 1"),
+    "orchestrator.realtime.event_json:MAX_VALUES": (_EVENTS, "MAX_VALUES"),
+    "orchestrator.realtime.event_json:MAX_LEVELS": (_EVENTS, "MAX_LEVELS"),
     "stt_idle_timeout_s": ("tests/integration/stt/test_fake_server.py", "--stt_idle_timeout_s"),
     "llm_max_waiting": ("tests/unit/llm/test_turns.py", "max_waiting"),
 }

@@ -94,6 +94,23 @@ async def test_an_event_that_is_wrong_is_named(
         await client.until("conversation.item.done")
 
 
+@pytest.mark.parametrize(("frame", "code"), [(b"\xff", 1007), (b"x" * (8 << 20) + b"x", 1009)])
+async def test_a_frame_that_breaks_the_rules_closes_with_its_code_though_more_is_sent(
+    orchestrator: RunningServer, frame: bytes, code: int
+) -> None:
+    async with realtime(orchestrator) as client:
+        with pytest.raises(ConnectionClosed) as closed:
+            await _send_thrice(client, frame)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == code
+
+
+async def _send_thrice(client: Realtime, frame: bytes) -> None:
+    for _ in range(3):
+        await client.socket.send(frame, text=True)
+    await client.until("never")
+
+
 async def test_an_output_of_an_unknown_function_is_an_error_and_the_session_answers(
     orchestrator: RunningServer,
 ) -> None:
