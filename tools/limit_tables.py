@@ -37,7 +37,8 @@ goes on. A limit without a flag is a constant.
 On a Realtime connection a handshake is refused with HTTP 429 or 401, a session ended with a close code (1008, 1013),
 and an event that is larger than `--max_message_bytes` closes the connection (1009). A client that pings a connection
 more often than every 5 s while nothing else is sent is told to go (`ENHANCE_YOUR_CALM`): its calls see UNAVAILABLE.
-A connection without a handshake is closed after 10 s. How many sessions one client may have is a limit of its token.
+A connection without a handshake, or without a request to the bridge, is closed after 10 s. How many sessions one client
+may have is a limit of its token.
 """
 GRPC = "gRPC's own, without details"
 
