@@ -121,7 +121,7 @@ lock: install ## pin and hash the newest allowed versions into requirements/dev.
 image-requirements: install ## write requirements/images from requirements/dev.txt (after `make lock` and `make install`)
 	$(BIN)/python tools/image_requirements.py
 
-bench: install ## measure: voice to voice, overhead, memory; results in benchmarks/results/
+bench: install ## measure all that README and docs/ state (an hour and more); results in benchmarks/results/
 	$(BIN)/python -m benchmarks.voice_to_voice
 	$(BIN)/python -m benchmarks.barge_in
 	$(BIN)/python -m benchmarks.resume
@@ -136,6 +136,11 @@ bench: install ## measure: voice to voice, overhead, memory; results in benchmar
 	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.images
 	$(BIN)/python -m benchmarks.round_trip
+	$(BIN)/python -m benchmarks.sizing
+	$(BIN)/python -m benchmarks.affinity
+	$(BIN)/python -m benchmarks.security
+	$(BIN)/python -m benchmarks.llm_local
+	$(BIN)/python -m benchmarks.compaction_local
 
 KUBERNETES := build/kubernetes-1.20
 test-old-cluster: install-deploy $(KUBERNETES)/pause ## apply the manifests to a real Kubernetes 1.20, built first (ten minutes), until its pods answer

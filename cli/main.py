@@ -28,7 +28,9 @@ OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FI
 VoiceOption = Annotated[str, typer.Option(help="Voice of the answer; the server's default if not given.")]
 LanguageOption = Annotated[str, typer.Option(help="BCP-47 language of the speech, or auto to detect it.")]
 InstructionsOption = Annotated[str, typer.Option(help="What the assistant is told to be and do.")]
-ConversationOption = Annotated[str, typer.Option("--conversation-id", help="Continue this conversation.")]
+ConversationOption = Annotated[
+    str, typer.Option("--conversation_id", "--conversation-id", help="Continue this conversation.")
+]
 
 
 def _target(program: Program) -> Any:

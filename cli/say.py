@@ -1,5 +1,6 @@
 """`parley say`: text to speech, by the TTS service alone."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +58,13 @@ async def run(text: str, output: Path | None, options: SayOptions, *, console: C
 
 
 async def _play(text: str, options: SayOptions) -> None:
-    from cli.microphone import Speaker, require_sound_card  # a library that the other commands do without
+    from cli.microphone import Speaker  # needs a library that the other commands do without
 
-    require_sound_card()
-    with Speaker(SPEAKER_FORMAT) as speaker:
+    with contextlib.ExitStack() as stack:
+        try:
+            speaker = stack.enter_context(Speaker(SPEAKER_FORMAT))
+        except CliError as error:
+            raise CliError(f"{error}; or write a file with -o FILE.wav") from None
         spoken = False
         async for item in _synthesize(text, options, SPEAKER_FORMAT):
             if isinstance(item, bytes):

@@ -67,7 +67,8 @@ def _default(field: Any) -> str:
     text = (field.json_schema_extra or {}).get("default_text")
     if text is not None:
         return _plain(str(text))
-    value = str(field.get_default(call_default_factory=True)).replace(str(Path.home()), "~")
+    default = field.get_default(call_default_factory=True)
+    value = "" if default is None else str(default).replace(str(Path.home()), "~")
     return f"`{_plain(value)}`" if value else "none"
 
 

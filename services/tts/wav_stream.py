@@ -90,16 +90,18 @@ class WavStream:
         return None
 
     def _format(self, fmt: bytes) -> AudioFormat:
-        if len(fmt) >= _FMT.size:
-            tag, channels, rate_hz, _, _, bits = _FMT.unpack_from(fmt)
-            if tag == _EXTENSIBLE and len(fmt) >= _SUB_FORMAT_AT + 2:
-                tag = int.from_bytes(fmt[_SUB_FORMAT_AT : _SUB_FORMAT_AT + 2], "little")
-            if encoding := _ENCODINGS.get((tag, bits)):
-                audio_format = AudioFormat(encoding, rate_hz, channels)
-                try:
-                    audio_format.validate("audio_format")
-                except ParleyError:
-                    pass
-                else:
-                    return audio_format
-        raise UpstreamError(f"{self._source} sends samples of an unknown kind")
+        unknown = UpstreamError(f"{self._source} sends samples of an unknown kind")
+        if len(fmt) < _FMT.size:
+            raise unknown
+        tag, channels, rate_hz, _, _, bits = _FMT.unpack_from(fmt)
+        if tag == _EXTENSIBLE and len(fmt) >= _SUB_FORMAT_AT + 2:
+            tag = int.from_bytes(fmt[_SUB_FORMAT_AT : _SUB_FORMAT_AT + 2], "little")
+        encoding = _ENCODINGS.get((tag, bits))
+        if encoding is None:
+            raise unknown
+        audio_format = AudioFormat(encoding, rate_hz, channels)
+        try:
+            audio_format.validate("audio_format")
+        except ParleyError:
+            raise unknown from None
+        return audio_format

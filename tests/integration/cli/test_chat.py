@@ -41,7 +41,7 @@ async def test_a_conversation_remembers_what_was_said(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_conversation_is_named() -> None:
-    words = ("chat", "Hello", "--conversation-id", "nobody")
+    words = ("chat", "Hello", "--conversation_id", "nobody")
     async with server("llm", *ECHO) as target, parley(*words, "--target", target) as chat:
         code, out, err = await chat.ended()
     assert (code, out) == (1, "")

@@ -128,7 +128,7 @@ BROWSER = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sam
 STEREO = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_F32LE, sample_rate_hertz=44_100, channel_count=2)
 
 
-async def test_a_telephone_a_browser_and_a_stereo_recorder_are_understood_at_once(
+async def test_edge_29_a_telephone_a_browser_and_a_stereo_recorder_are_understood_at_once(
     stack: dict[str, RunningServer], samples: Path
 ) -> None:
     speech = decode(recording(samples / "austen_0930.wav"), AudioFormat(Encoding.PCM_S16LE, 16_000))

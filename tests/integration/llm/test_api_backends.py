@@ -189,7 +189,7 @@ async def test_edge_21_an_answer_without_usage_has_none(api: Dialect, provider: 
 # Tools
 
 
-async def test_edge_9_arguments_in_many_pieces_are_one_call_between_the_texts(
+async def test_edge_09_arguments_in_many_pieces_are_one_call_between_the_texts(
     api: Dialect, provider: FaultServer, made: Make
 ) -> None:
     call = api.call("id1", "get_weather", '{"ci', 'ty": "Pa', 'ris"}')
@@ -595,7 +595,7 @@ async def test_edge_21_an_answer_that_is_whole_does_not_wait_for_the_stream_to_e
         assert await run(backend) == [TextDelta("Yes."), Finished(FinishReason.STOP, None)]
 
 
-async def test_edge_9_long_arguments_are_no_stall(api: Dialect, provider: FaultServer, made: Make) -> None:
+async def test_edge_09_long_arguments_are_no_stall(api: Dialect, provider: FaultServer, made: Make) -> None:
     """Nothing can be told of a call before it is whole, and yet its pieces are tokens."""
     call = api.call("id1", "get_weather", '{"city": "', *"Llanfairpwll", '"}')
 

@@ -190,7 +190,9 @@ async def test_a_first_event_that_is_no_session_update_is_refused(stack: dict[st
     assert from_rpc_error(caught.value).field == "session_update"
 
 
-async def test_a_wav_header_in_raw_audio_is_told_and_the_session_lives_on(stack: dict[str, RunningServer]) -> None:
+async def test_edge_29_a_wav_header_in_raw_audio_is_told_and_the_session_lives_on(
+    stack: dict[str, RunningServer],
+) -> None:
     async with conversation(stack["orchestrator"].address) as client:
         await client.append(b"RIFF\x24\x08\x00\x00WAVEfmt " + bytes(3200))
         error = await client.until("error")

@@ -101,14 +101,16 @@ async def test_a_bad_stream_is_an_invalid_argument_that_names_the_field_and_the_
 
 
 @pytest.mark.parametrize("manual_end", [False, True])
-async def test_a_wav_header_is_refused_as_what_it_is(address: str, manual_end: bool) -> None:
+async def test_edge_29_a_wav_header_is_refused_as_what_it_is(address: str, manual_end: bool) -> None:
     heard = await stream(address, [opening(manual_end=manual_end), *audio(b"RIFF\x24\x00\x00\x00WAVE" + bytes(3_200))])
     assert detail(heard.error) == (grpc.StatusCode.INVALID_ARGUMENT, "UNSUPPORTED_AUDIO_FORMAT", "audio")
     assert "WAV" in str(heard.error)
 
 
 @pytest.mark.parametrize("manual_end", [False, True])
-async def test_half_a_sample_at_the_end_is_refused_after_the_final_transcript(address: str, manual_end: bool) -> None:
+async def test_edge_29_half_a_sample_at_the_end_is_refused_after_the_final_transcript(
+    address: str, manual_end: bool
+) -> None:
     end = [FORCE] if manual_end else []
     heard = await stream(address, [opening(manual_end=manual_end), *audio(SENTENCE + b"x"), *end])
     assert len(heard.finals) == 1
@@ -116,13 +118,13 @@ async def test_half_a_sample_at_the_end_is_refused_after_the_final_transcript(ad
     assert detail(heard.error) == (grpc.StatusCode.INVALID_ARGUMENT, "UNSUPPORTED_AUDIO_FORMAT", "audio")
 
 
-async def test_half_samples_across_messages_are_no_matter(address: str) -> None:
+async def test_edge_29_half_samples_across_messages_are_no_matter(address: str) -> None:
     heard = await stream(address, [opening(), *audio(SENTENCE, chunk_bytes=333)])
     assert heard.error is None
     assert len(heard.finals) == 1
 
 
-async def test_no_audio_at_all_completes(address: str) -> None:
+async def test_edge_29_no_audio_at_all_completes(address: str) -> None:
     assert (await stream(address, [opening(), *audio(b""), pb.StreamingTranscribeRequest(audio=b"")])).kinds == [
         "completed"
     ]

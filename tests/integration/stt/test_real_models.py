@@ -73,7 +73,7 @@ async def test_live_speech_is_understood_with_interim_transcripts_on_the_way(stt
     ],
     ids=lambda value: f"{value.encoding.value}-{value.sample_rate_hz}-{value.channels}",
 )
-async def test_every_format_is_understood(stt: RunningServer, audio_format: AudioFormat) -> None:
+async def test_edge_29_every_format_is_understood(stt: RunningServer, audio_format: AudioFormat) -> None:
     samples = np.concatenate([recorded("0930"), silence(1)])
     data = encode(resample(samples, 16_000, audio_format.sample_rate_hz), audio_format)
     asked = config(audio_format_message(audio_format))
@@ -86,7 +86,7 @@ async def test_every_format_is_understood(stt: RunningServer, audio_format: Audi
 
 
 @pytest.mark.parametrize("damage", ["constant offset", "clipping", "very quiet"])
-async def test_bad_recordings_are_understood(stt: RunningServer, damage: str) -> None:
+async def test_edge_29_bad_recordings_are_understood(stt: RunningServer, damage: str) -> None:
     samples = recorded("0890")
     damaged = {
         "constant offset": samples * np.float32(0.5) + np.float32(0.5),
@@ -131,7 +131,7 @@ async def test_ten_minutes_of_noise_music_and_silence_give_no_word(stt: RunningS
     assert [transcript.text for transcript in heard.of("transcript") if transcript.text] == []
 
 
-async def test_a_pause_inside_a_sentence_does_not_part_it(stt: RunningServer) -> None:
+async def test_edge_30_a_pause_inside_a_sentence_does_not_part_it(stt: RunningServer) -> None:
     samples = recorded("0890")
     middle = 39 * 512  # in the pause after "rather"
     heard = await stream(stt.address, [opening(), *audio(pcm16(samples[:middle], silence(0.25), samples[middle:]))])
@@ -176,7 +176,7 @@ async def test_push_to_talk_holds_what_was_said_between_two_releases(stt: Runnin
     assert len(heard.of("speech_started")) == 2
 
 
-async def test_max_utterance_parts_speech_without_losing_it(stt: RunningServer) -> None:
+async def test_edge_30_max_utterance_parts_speech_without_losing_it(stt: RunningServer) -> None:
     data = pcm16(recorded("0870"), silence(1))
     heard = await stream(stt.address, [opening(max_utterance=Duration(seconds=3)), *audio(data)])
     assert len(heard.finals) >= 2
@@ -192,7 +192,7 @@ async def test_a_minute_is_understood_to_its_end(stt: RunningServer) -> None:
     assert errors(heard.text, *names) <= 0.05
 
 
-async def test_speech_in_the_first_frame_is_whole(stt: RunningServer) -> None:
+async def test_edge_30_speech_in_the_first_frame_is_whole(stt: RunningServer) -> None:
     samples = recorded("0930")[10 * 512 :]  # "he" begins here
     heard = await stream(stt.address, [opening(), *audio(pcm16(samples, silence(1)))])
     assert errors(heard.text, "0930") == 0

@@ -73,6 +73,14 @@ def test_what_fails_is_one_line_and_exit_code_1(
     assert parley(*words) == (1, "", line + "\n")
 
 
+def test_without_a_sound_card_say_tells_of_files(parley: Parley, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    code, out, err = parley("say", "Hi.")
+    assert (code, out) == (1, "")
+    assert err.startswith("parley: the sound card needs the sounddevice package")
+    assert err.endswith("; or write a file with -o FILE.wav\n")
+
+
 def test_the_unexpected_is_one_line_too(parley: Parley, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ZeroDivisionError("division\nby zero")

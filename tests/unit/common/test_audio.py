@@ -28,7 +28,7 @@ def test_16_bit_audio_comes_back_bit_for_bit() -> None:
     assert encode(decode(every, PCM), PCM) == every
 
 
-def test_16_bit_extremes_are_clipped_not_wrapped() -> None:
+def test_edge_29_16_bit_extremes_are_clipped_not_wrapped() -> None:
     assert np.frombuffer(encode(np.array([1, 1.5, -1, -2], np.float32), PCM), "<i2").tolist() == [
         *(32767, 32767),
         *(-32768, -32768),
@@ -71,13 +71,13 @@ def test_any_chunking_decodes_to_the_same_samples(data: bytes, lengths: list[int
         (FLOAT, b"\x00" * 7, "ends inside a sample: 3 of 4 bytes"),
     ],
 )
-def test_half_a_sample_at_the_end_is_refused(audio_format: AudioFormat, data: bytes, message: str) -> None:
+def test_edge_29_half_a_sample_at_the_end_is_refused(audio_format: AudioFormat, data: bytes, message: str) -> None:
     with pytest.raises(UnsupportedAudioError, match=message) as caught:
         decode(data, audio_format, "request.audio")
     assert caught.value.field == "request.audio"
 
 
-def test_no_bytes_are_no_samples() -> None:
+def test_edge_29_no_bytes_are_no_samples() -> None:
     assert len(decode(b"", PCM)) == 0
 
 
@@ -86,7 +86,7 @@ def test_no_bytes_are_no_samples() -> None:
     [(b"RIFF\x24\x00", "a WAV file"), (b"OggS", "an Ogg file"), (b"fLaC", "a FLAC file"), (b"ID3\x04", "an MP3 file")],
 )
 @pytest.mark.parametrize("step", [1, 3, 100])
-def test_a_file_header_is_refused_however_it_is_cut(head: bytes, name: str, step: int) -> None:
+def test_edge_29_a_file_header_is_refused_however_it_is_cut(head: bytes, name: str, step: int) -> None:
     with pytest.raises(UnsupportedAudioError, match=f"looks like {name}; send raw samples without a header"):
         feed_in_steps(Decoder(PCM, "audio"), head + b"\x00" * 40, step)
 

@@ -50,13 +50,13 @@ def calls(*chunks: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [(call.id, call.name, call.arguments_json) for call in found]
 
 
-def test_edge_8_a_call_is_told_when_it_begins_and_once() -> None:
+def test_edge_08_a_call_is_told_when_it_begins_and_once() -> None:
     reader = ChatReader(ToolIds(()))
     assert reader.feed(chunk(content="A. ", tool_calls=[piece(0, "x", "f")])) == [TextDelta("A. "), ToolCallStarted()]
     assert reader.feed(chunk(tool_calls=[piece(0, arguments="{")])) == []
 
 
-def test_edge_9_the_last_of_the_arguments_may_come_with_the_text_that_follows() -> None:
+def test_edge_09_the_last_of_the_arguments_may_come_with_the_text_that_follows() -> None:
     events = read(
         chunk(content="A. "),
         chunk(tool_calls=[piece(0, "x", "f", '{"a": ')]),

@@ -46,7 +46,7 @@ CALL = {"type": "function_call", "id": "fc", "call_id": "x", "name": "f", "argum
 CALLED = ToolCallEvent(ToolCall("x", "f", '{"a": 1}'))
 
 
-def test_edge_8_a_call_is_told_when_it_begins_and_once() -> None:
+def test_edge_08_a_call_is_told_when_it_begins_and_once() -> None:
     reader = ResponsesReader(ToolIds(()))
     added = {"type": "response.output_item.added", "output_index": 0, "item": {**CALL, "arguments": ""}}
     assert reader.feed(added) == [ToolCallStarted()]
@@ -100,7 +100,7 @@ ITEM_DONE = {"type": "response.output_item.done", "output_index": 0, "item": CAL
         [delta("{", "function_call_arguments", item_id="fc"), ITEM_DONE, completed(CALL)],
     ],
 )
-def test_edge_9_a_call_however_it_is_told_comes_once(events: list[dict[str, Any]]) -> None:
+def test_edge_09_a_call_however_it_is_told_comes_once(events: list[dict[str, Any]]) -> None:
     if not events[-1]["type"].startswith("response.completed"):
         events = [*events, DONE]
     assert read(*events) == [CALLED, Finished(FinishReason.TOOL_CALLS)]

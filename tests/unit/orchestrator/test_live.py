@@ -595,7 +595,7 @@ def items(client: Client) -> list[str]:
     return [f"{item.role}: {item.content[0].text}" for item in client.stages.llm.items]
 
 
-async def test_edge_8_a_call_is_told_at_once_while_its_lead_in_is_spoken() -> None:
+async def test_edge_08_a_call_is_told_at_once_while_its_lead_in_is_spoken() -> None:
     async with Client(calling("One moment, let me look.")) as client:
         await client.say("what time is it")
         call = await client.until(FunctionCall)

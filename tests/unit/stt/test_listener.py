@@ -457,7 +457,7 @@ async def test_an_engine_that_fails_ends_the_stream_with_its_error() -> None:
         await listen(ScriptedEngine(error=RuntimeError("broken")), pcm16(speech(1), silence(1)))
 
 
-async def test_half_a_sample_at_the_end_is_refused_after_the_final_transcript() -> None:
+async def test_edge_29_half_a_sample_at_the_end_is_refused_after_the_final_transcript() -> None:
     stream = Stream(ScriptedEngine())
     stream.send(pcm16(speech(1)) + b"x", None)
     events = await stream.until(Transcript)
@@ -467,14 +467,14 @@ async def test_half_a_sample_at_the_end_is_refused_after_the_final_transcript() 
     assert refused.value.field == "audio"
 
 
-async def test_half_samples_across_messages_are_no_matter() -> None:
+async def test_edge_29_half_samples_across_messages_are_no_matter() -> None:
     audio = pcm16(speech(1), silence(1))
     odd = [audio[at : at + 641] for at in range(0, len(audio), 641)]
     whole = texts(await listen(ScriptedEngine(), audio))
     assert texts(await listen(ScriptedEngine(), *odd)) == whole
 
 
-async def test_a_file_header_is_refused() -> None:
+async def test_edge_29_a_file_header_is_refused() -> None:
     with pytest.raises(UnsupportedAudioError, match="WAV"):
         await listen(ScriptedEngine(), b"RIFF" + bytes(1000))
 
@@ -489,7 +489,7 @@ async def test_other_rates_keep_the_offsets_of_the_stream() -> None:
     assert next(event for event in events if isinstance(event, Completed)).audio_s == pytest.approx(3.0, abs=0.001)
 
 
-async def test_ten_minutes_of_silence_keep_nothing_but_the_padding() -> None:
+async def test_edge_29_ten_minutes_of_silence_keep_nothing_but_the_padding() -> None:
     engine = ScriptedEngine()
     stream = Stream(engine)
     minute = pcm16(silence(60))

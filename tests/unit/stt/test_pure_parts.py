@@ -149,7 +149,7 @@ def test_the_buffer_is_addressed_by_position_and_forgets() -> None:
     assert buffer.slice(0, 100).tolist() == []
 
 
-def test_a_constant_offset_is_removed_and_the_signal_stays() -> None:
+def test_edge_29_a_constant_offset_is_removed_and_the_signal_stays() -> None:
     time = np.arange(SECOND * 2) / SECOND
     tone = (0.2 * np.sin(2 * np.pi * 200 * time)).astype(np.float32)
     frames = (tone + np.float32(0.5))[: 60 * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)

@@ -81,7 +81,7 @@ async def test_a_language_once_detected_holds_for_the_rest_of_the_recording() ->
     assert [event.language_tag for event in events if isinstance(event, Transcript)] == ["de"]
 
 
-async def test_half_a_sample_at_the_end_is_refused() -> None:
+async def test_edge_29_half_a_sample_at_the_end_is_refused() -> None:
     with pytest.raises(UnsupportedAudioError) as refused:
         await transcribe(ScriptedEngine(), pcm16(speech(1)) + b"x")
     assert refused.value.field == "audio"

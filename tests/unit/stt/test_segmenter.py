@@ -50,7 +50,7 @@ def test_flush_gets_out_of_the_resampler_what_it_holds_back(rate_hz: int) -> Non
         assert segmenter.position == pytest.approx(second * 16_000, abs=3)
 
 
-def test_a_constant_offset_hides_no_silence() -> None:
+def test_edge_29_a_constant_offset_hides_no_silence() -> None:
     segmenter = voice_segmenter()
     events = segmenter.feed(pcm16(silence(1) + np.float32(0.5)))
     assert events == []
