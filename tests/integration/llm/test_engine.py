@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from services.common.errors import ContextLengthError, ServerDrainingError, UpstreamError
+from services.llm.backends.batching import engine as engine_module
 from services.llm.backends.batching.packed import PackedModel
 from services.llm.backends.batching.sequence import Entered, Prefilled, Token
 from services.llm.domain import Sampling
@@ -264,6 +265,15 @@ def test_closing_tells_those_that_wait_and_refuses_newcomers() -> None:
         heard.answer()
     with pytest.raises(ServerDrainingError):
         ask(engine, prompt(10, 1), 4)
+
+
+def test_free_memory_is_given_back_while_answers_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(engine_module, "_TIDY_S", 0.0)
+    with running(lean()) as engine:
+        monkeypatch.setattr(engine_module, "give_back_memory", lambda: given.append(engine.working))
+        ask(engine, prompt(10, 1), 4).answer()
+    assert 1 in given
 
 
 def test_1000_turns_over_50_conversations_leave_memory_flat() -> None:

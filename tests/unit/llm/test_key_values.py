@@ -108,7 +108,7 @@ def test_a_broken_row_leaves_those_beside_it_unharmed() -> None:
     assert result[1].isnan().all()
 
 
-@pytest.mark.parametrize("target", [50, 15, 5])
+@pytest.mark.parametrize("target", [50, 15, 10, 5, 0])
 def test_copies_may_overlap(target: int) -> None:
     pool = KeyValues(SHAPE, 128, "cpu")
     pool._data.normal_()

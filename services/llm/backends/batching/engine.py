@@ -10,6 +10,7 @@ import torch
 
 from services.common.errors import ContextLengthError, ParleyError, ServerDrainingError, UpstreamError
 from services.llm.backends.batching.key_values import KeyValues, Row
+from services.llm.backends.batching.memory import give_back_memory
 from services.llm.backends.batching.pace import Pace
 from services.llm.backends.batching.packed import PackedModel, Step
 from services.llm.backends.batching.prefixes import PrefixStore
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 _CALIBRATION_STEPS = 4
 _MANY_TOKENS = 32
 """Tokens of prompts in a step from which on all threads have enough to do each."""
+_TIDY_S = 30.0
+"""Seconds between two times that free memory is given back. Steps take pieces of ever other sizes, and what is left
+between them would be an ever larger part of what the process holds."""
 
 
 class Engine:
@@ -61,6 +65,7 @@ class Engine:
         self._inbox: queue.SimpleQueue[Sequence | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
+        self._tidied = time.monotonic()
         self._thread = threading.Thread(target=self._main, name="llm-engine", daemon=True)
 
     @property
@@ -115,6 +120,7 @@ class Engine:
                     log.exception("a step of the language model failed")
                     self._fail_all(error)
                 self._flush()
+                self._tidy()
             self._take_in(block=False)
             self._end(ServerDrainingError("the server is shutting down", retry_after_s=1.0))
             self._flush()
@@ -251,6 +257,13 @@ class Engine:
     def _use_threads(self, count: int) -> None:
         if self._model.device == "cpu" and torch.get_num_threads() != count:
             torch.set_num_threads(count)
+
+    def _tidy(self) -> None:
+        """Give free memory back, now and then; between two steps, when a step's events are on their way."""
+        now = time.monotonic()
+        if now - self._tidied >= _TIDY_S:
+            self._tidied = now
+            give_back_memory()
 
     def _calibrate(self) -> None:
         """Find out whether decoding is faster on one thread: small models lose more by meeting than they win."""

@@ -76,12 +76,14 @@ class KeyValues:
         self._step: _Step | None = None
 
     def copy(self, copies: Sequence[Copy]) -> None:
-        """Move keys and values, one after another."""
+        """Move keys and values, one after another, in pieces that do not overlap: a copy of all would be megabytes."""
         for copy in copies:
-            source = self._data[..., copy.source : copy.source + copy.count, :]
-            if abs(copy.source - copy.target) < copy.count:
-                source = source.clone()
-            self._data[..., copy.target : copy.target + copy.count, :].copy_(source)
+            most = abs(copy.source - copy.target)
+            pieces = range(0, copy.count, most) if most else ()
+            for first in pieces if copy.target < copy.source else reversed(pieces):
+                count = min(most, copy.count - first)
+                source = self._data.narrow(-2, copy.source + first, count)
+                self._data.narrow(-2, copy.target + first, count).copy_(source)
 
     def begin(self, rows: Sequence[Row], places: torch.Tensor, helper: Helper | None = None) -> None:
         """Say what the next step is about.

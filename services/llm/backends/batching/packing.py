@@ -1,10 +1,7 @@
 """Chooses how a loaded model computes packed steps, and checks that it computes the same. Imports torch."""
 
-import ctypes
-import ctypes.util
 import gc
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +9,7 @@ import torch
 
 from services.llm.backends.batching.key_values import KeyValues, Row
 from services.llm.backends.batching.llama import FAMILIES, LlamaForward
+from services.llm.backends.batching.memory import give_back_memory
 from services.llm.backends.batching.packed import PackedModel, PackedTransformer, Step, can_pack, pool_shape
 from services.llm.backends.causal_lm import LoadedModel
 from services.llm.backends.quantization import quantize
@@ -47,7 +45,8 @@ def pack(loaded: LoadedModel, quantization: str, reload: Callable[[], LoadedMode
             continue
         if alike >= _ALIKE[quantization]:
             loaded.model = None
-            _give_back_memory()
+            gc.collect()
+            give_back_memory()
             return model
         log.info("a way to batch this model computes something else", extra={"alike": alike})
     return None
@@ -86,12 +85,3 @@ def _alike(model: PackedModel, tokens: list[int], expected: torch.Tensor) -> flo
             logits = model.forward(step, pool)
     assert logits is not None, "the last token's were wanted"
     return float(torch.cosine_similarity(logits[0].float(), expected, dim=0))
-
-
-def _give_back_memory() -> None:
-    """What the loaded weights took goes back to the system, not only to the allocator."""
-    gc.collect()
-    if sys.platform == "linux" and (name := ctypes.util.find_library("c")):
-        trim = getattr(ctypes.CDLL(name), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
