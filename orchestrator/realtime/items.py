@@ -13,6 +13,8 @@ from services.common.errors import NotFoundError
 
 KEPT_ITEMS = 1000
 """Items that a session remembers for `conversation.item.retrieve`. The history is elsewhere."""
+KEPT_CHARACTERS = 16 << 20
+"""Of the text, pictures and audio that a client puts into them: two of the largest events."""
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -171,6 +173,7 @@ class Items:
     def __init__(self) -> None:
         self._items: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._pieces: dict[str, str] = {}
+        self._characters: dict[str, int] = {}
 
     @property
     def last_id(self) -> str | None:
@@ -183,9 +186,9 @@ class Items:
         if piece_of:
             self._pieces[item["id"]] = piece_of
         self._items[item["id"]] = item
-        if len(self._items) > KEPT_ITEMS:
-            forgotten, _ = self._items.popitem(last=False)
-            self._pieces.pop(forgotten, None)
+        self._characters[item["id"]] = _characters(item)
+        while len(self._items) > KEPT_ITEMS or sum(self._characters.values()) > KEPT_CHARACTERS:
+            self._forget(next(iter(self._items)))
         return previous
 
     def name(self, item_id: str) -> str:
@@ -199,9 +202,12 @@ class Items:
         """Forget the items that the session calls so; returns their ids."""
         taken = [item_id for item_id in self._items if self.name(item_id) == name]
         for item_id in taken:
-            del self._items[item_id]
-            self._pieces.pop(item_id, None)
+            self._forget(item_id)
         return taken
+
+    def _forget(self, item_id: str) -> None:
+        del self._items[item_id], self._characters[item_id]
+        self._pieces.pop(item_id, None)
 
     def get(self, item_id: str) -> dict[str, Any] | None:
         """The item with this id; None where it is not known."""
@@ -217,6 +223,11 @@ class Items:
         if item is None:
             raise NotFoundError("no such item", field="item_id")
         return item
+
+
+def _characters(item: dict[str, Any]) -> int:
+    values = [*item.values(), *(value for part in item.get("content", ()) for value in part.values())]
+    return sum(len(value) for value in values if isinstance(value, str))
 
 
 def item_json(kind: str, item_id: str, status: str, **fields: Any) -> dict[str, Any]:
