@@ -20,6 +20,7 @@ _STATUSES = {
 }
 MAX_INSTRUCTIONS_CHARACTERS = 32_000
 MAX_TOOLS, MAX_TOOLS_BYTES = 128, 256 << 10
+MAX_HISTORY = 1000
 
 
 def merge_config(config: domain.SessionConfig, update: pb.SessionConfig) -> domain.SessionConfig:
@@ -78,6 +79,8 @@ def respond_request(request: pb.RespondRequest) -> SingleTurn:
     check_id(request.session.conversation_id, "session.conversation_id")
     if request.history and request.session.conversation_id:
         raise InvalidArgumentError("not together with session.conversation_id", field="history")
+    if len(request.history) > MAX_HISTORY:
+        raise InvalidArgumentError(f"{len(request.history)} messages are more than {MAX_HISTORY}", field="history")
     kind = request.WhichOneof("input")
     if kind is None:
         raise InvalidArgumentError("audio or text must be set", field="input")

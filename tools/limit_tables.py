@@ -134,6 +134,13 @@ LIMITS = (
     ),
     Limit(
         "orchestrator",
+        "orchestrator.convert:MAX_HISTORY",
+        "messages of a single turn's history",
+        "INVALID_ARGUMENT",
+        "INVALID_ARGUMENT",
+    ),
+    Limit(
+        "orchestrator",
         "orchestrator.realtime.event_json:MAX_VALUES",
         "values in a Realtime event",
         "INVALID_ARGUMENT",
@@ -185,7 +192,21 @@ LIMITS = (
         "TEXT_TOO_LONG",
     ),
     Limit("llm", "services.llm.checks:MAX_MESSAGES", "messages of a request", "INVALID_ARGUMENT", "INVALID_ARGUMENT"),
+    Limit(
+        "llm",
+        "services.llm.checks:MAX_PARTS",
+        "parts and tool calls of a request's messages",
+        "INVALID_ARGUMENT",
+        "INVALID_ARGUMENT",
+    ),
     Limit("llm", "services.llm.checks:MAX_TOOLS", "tools", "INVALID_ARGUMENT", "INVALID_ARGUMENT"),
+    Limit(
+        "llm",
+        "services.llm.checks:MAX_OPTIONS_BYTES",
+        "bytes of `backend_options`",
+        "INVALID_ARGUMENT",
+        "INVALID_ARGUMENT",
+    ),
     Limit(
         "llm",
         "services.llm.checks:MAX_JSON_DEPTH",

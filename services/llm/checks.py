@@ -12,7 +12,9 @@ from services.llm.languages import is_language_tag
 from services.llm.tools import json_calls
 
 MAX_MESSAGES = 1000
+MAX_PARTS = 10_000
 MAX_TOOLS = 128
+MAX_OPTIONS_BYTES = 64 << 10
 MAX_STOPS = 16
 MAX_STOP_CHARS = 256
 MAX_CHAT_SIZE = 10_000
@@ -47,14 +49,22 @@ def check_turn(request: TurnRequest, capabilities: Capabilities, max_chars: int)
         raise InvalidArgumentError("is outside 1 to 100", field="segment_sentences")
 
 
+def check_count(count: int, most: int, what: str, field: str) -> None:
+    """Check that there are no more of something than may be.
+
+    Raises:
+        InvalidArgumentError: naming the field.
+    """
+    if count > most:
+        raise InvalidArgumentError(f"{count} {what} are more than {most}", field=field)
+
+
 def check_messages(messages: Sequence[Message], capabilities: Capabilities, field: str = "messages") -> None:
     """Check that each message has what its role needs, and nothing that the model cannot take.
 
     Raises:
         InvalidArgumentError: naming the field.
     """
-    if len(messages) > MAX_MESSAGES:
-        raise InvalidArgumentError(f"{len(messages)} messages are more than {MAX_MESSAGES}", field=field)
     for index, message in enumerate(messages):
         _check_message(message, capabilities, f"{field}[{index}]")
 
@@ -147,8 +157,6 @@ def check_tools(tools: Sequence[Tool], capabilities: Capabilities, max_chars: in
     """
     if tools and not capabilities.tools:
         raise InvalidArgumentError("this model takes no tools", field=field)
-    if len(tools) > MAX_TOOLS:
-        raise InvalidArgumentError(f"{len(tools)} tools are more than {MAX_TOOLS}", field=field)
     total, names = 0, set[str]()
     for index, tool in enumerate(tools):
         total += len(tool.name) + len(tool.description) + len(tool.parameters_json_schema)
@@ -196,8 +204,7 @@ def check_item_ids(item_ids: Sequence[str]) -> None:
     """
     if not item_ids:
         raise InvalidArgumentError("is required", field="item_ids")
-    if len(item_ids) > MAX_MESSAGES:
-        raise InvalidArgumentError(f"{len(item_ids)} are more than {MAX_MESSAGES}", field="item_ids")
+    check_count(len(item_ids), MAX_MESSAGES, "items", "item_ids")
     for index, item_id in enumerate(item_ids):
         if not item_id:
             raise InvalidArgumentError("is empty", field=f"item_ids[{index}]")

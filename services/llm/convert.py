@@ -1,4 +1,7 @@
-"""Between the contract's messages and plain data. Checks only what plain data cannot express."""
+"""Between the contract's messages and plain data. Checks only what plain data cannot express, and how much there is: in
+eight million bytes there are two million messages, and to make plain data of them takes ten seconds, in which nobody
+else is served.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +15,14 @@ from parley.llm.v1 import conversation_service_pb2, llm_service_pb2
 from services.common import wire
 from services.common.errors import InvalidArgumentError
 from services.llm.backends.base import Capabilities
-from services.llm.checks import MAX_CHAT_SIZE
+from services.llm.checks import (
+    MAX_CHAT_SIZE,
+    MAX_MESSAGES,
+    MAX_OPTIONS_BYTES,
+    MAX_PARTS,
+    MAX_TOOLS,
+    check_count,
+)
 from services.llm.conversation.conversation import Conversation, ConversationConfig
 from services.llm.domain import (
     Completed,
@@ -97,6 +107,9 @@ def messages(wired: Sequence[chat_pb2.Message], field: str = "messages") -> tupl
     Raises:
         InvalidArgumentError: naming the field.
     """
+    check_count(len(wired), MAX_MESSAGES, "messages", field)
+    parts = sum(len(message.content) + len(message.tool_calls) for message in wired)
+    check_count(parts, MAX_PARTS, "parts and tool calls", field)
     return tuple(_message(message, f"{field}[{index}]") for index, message in enumerate(wired))
 
 
@@ -110,7 +123,7 @@ def conversation_config(config: conversation_service_pb2.ConversationConfig) -> 
         raise InvalidArgumentError(f"is more than {MAX_CHAT_SIZE}", field="config.chat_size")
     return ConversationConfig(
         config.instructions if config.HasField("instructions") else None,
-        tool_set(config.tools) if config.HasField("tools") else None,
+        tool_set(config.tools, "config.tools") if config.HasField("tools") else None,
         config.chat_size if config.HasField("chat_size") else None,
         config.compact_history if config.HasField("compact_history") else None,
     )
@@ -233,8 +246,13 @@ def _sampling(options: chat_pb2.SamplingOptions) -> Sampling:
     )
 
 
-def tool_set(tools: llm_service_pb2.ToolSet) -> tuple[Tool, ...]:
-    """The tools of a set."""
+def tool_set(tools: llm_service_pb2.ToolSet, field: str = "tools") -> tuple[Tool, ...]:
+    """The tools of a set.
+
+    Raises:
+        InvalidArgumentError: there are too many.
+    """
+    check_count(len(tools.tools), MAX_TOOLS, "tools", f"{field}.tools")
     return tuple(Tool(tool.name, tool.description, tool.parameters_json_schema) for tool in tools.tools)
 
 
@@ -249,6 +267,7 @@ def _tool_choice(choice: chat_pb2.ToolChoice) -> ToolChoice:
 
 def _options(options: struct_pb2.Struct) -> dict[str, Any]:
     """Options by name; a Struct knows floats alone, so that whole ones count as integers."""
+    check_count(options.ByteSize(), MAX_OPTIONS_BYTES, "bytes", "backend_options")
     try:
         given = json_format.MessageToDict(options)
     except ValueError:

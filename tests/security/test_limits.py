@@ -11,9 +11,11 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from google.protobuf import struct_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from parley.agent.v1 import agent_service_pb2 as agent
+from parley.agent.v1 import agent_service_pb2_grpc as agent_grpc
 from parley.common.v1 import chat_pb2, error_reason_pb2
 from parley.llm.v1 import conversation_service_pb2 as conversation_pb
 from parley.llm.v1 import llm_service_pb2 as llm_pb
@@ -83,6 +85,10 @@ class Stack:
     def stt(self) -> Any:
         return stt_grpc.SpeechToTextServiceStub(self.channels["stt"])
 
+    @property
+    def agent(self) -> Any:
+        return agent_grpc.VoiceAgentServiceStub(self.channels["orchestrator"])
+
     def session(self, **config: Any) -> contextlib.AbstractAsyncContextManager[Conversation]:
         return conversation(self.servers["orchestrator"].address, **config)
 
@@ -131,6 +137,10 @@ async def session_tools_bytes(stack: Stack) -> None:
         pass
 
 
+async def history(stack: Stack) -> None:
+    await stack.agent.Respond(agent.RespondRequest(text="a", history=[user("a")] * 1001)).read()
+
+
 async def queued_turns(stack: Stack) -> str:
     async with stack.session() as talk:
         for _ in range(6):
@@ -171,6 +181,17 @@ async def characters(stack: Stack) -> None:
 
 async def messages(stack: Stack) -> None:
     await stack.llm.generate(messages=[user("a")] * 1001)
+
+
+async def parts(stack: Stack) -> None:
+    content = [chat_pb2.ContentPart(text="a")] * 10_001
+    await stack.llm.generate(messages=[chat_pb2.Message(role=chat_pb2.ROLE_USER, content=content)])
+
+
+async def options(stack: Stack) -> None:
+    given = struct_pb2.Struct()
+    given.update({"stop_text": "a" * 65_536})
+    await stack.llm.generate("a", backend_options=given)
 
 
 async def tools(stack: Stack) -> None:
@@ -224,6 +245,7 @@ HITS: dict[str, Hit] = {
     "orchestrator.convert:MAX_INSTRUCTIONS_CHARACTERS": instructions,
     "orchestrator.convert:MAX_TOOLS": session_tools,
     "orchestrator.convert:MAX_TOOLS_BYTES": session_tools_bytes,
+    "orchestrator.convert:MAX_HISTORY": history,
     "orchestrator.session:MAX_QUEUED_TURNS": queued_turns,
     "orchestrator.live:MAX_ITEMS_WAITING": items,
     "services.stt.domain:MAX_RECORDING_S": recording,
@@ -231,7 +253,9 @@ HITS: dict[str, Hit] = {
     "stt_max_waiting": recordings,
     "llm_max_input_chars": characters,
     "services.llm.checks:MAX_MESSAGES": messages,
+    "services.llm.checks:MAX_PARTS": parts,
     "services.llm.checks:MAX_TOOLS": tools,
+    "services.llm.checks:MAX_OPTIONS_BYTES": options,
     "services.llm.checks:MAX_JSON_DEPTH": depth,
     "services.llm.checks:MAX_STOPS": stops,
     "image_max_per_request": images,

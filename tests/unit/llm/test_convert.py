@@ -7,6 +7,7 @@ from parley.llm.v1 import conversation_service_pb2, llm_service_pb2
 
 from services.common.errors import InvalidArgumentError
 from services.llm import convert
+from services.llm.checks import MAX_MESSAGES, MAX_OPTIONS_BYTES, MAX_PARTS, MAX_TOOLS
 from services.llm.conversation.conversation import Conversation, ConversationConfig
 from services.llm.domain import (
     Completed,
@@ -104,6 +105,23 @@ def test_a_message_without_role_or_content_is_refused(message: chat_pb2.Message,
     with pytest.raises(InvalidArgumentError) as caught:
         convert.messages([message])
     assert caught.value.field == field
+
+
+def test_more_than_may_be_is_refused_before_plain_data_is_made_of_it() -> None:
+    many = chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text="a")] * (MAX_PARTS // 2))
+    tools = llm_service_pb2.ToolSet(tools=[chat_pb2.Tool(name="f")] * (MAX_TOOLS + 1))
+    options = struct_pb2.Struct()
+    options.update({"a": "b" * MAX_OPTIONS_BYTES})
+    convert.messages([many, many])
+    for request, field in (
+        (llm_service_pb2.GenerateRequest(messages=[USER] * (MAX_MESSAGES + 1)), "messages"),
+        (llm_service_pb2.GenerateRequest(messages=[many, many, USER]), "messages"),
+        (llm_service_pb2.GenerateRequest(tools=tools), "tools.tools"),
+        (llm_service_pb2.GenerateRequest(backend_options=options), "backend_options"),
+    ):
+        with pytest.raises(InvalidArgumentError) as caught:
+            convert.turn_request(request)
+        assert caught.value.field == field
 
 
 def test_values_of_a_newer_contract_are_refused() -> None:
