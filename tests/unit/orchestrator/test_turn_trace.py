@@ -10,9 +10,9 @@ from orchestrator.domain import (
 )
 from services.common import tracing
 from services.common.errors import UpstreamError
+from tests.support.live_client import SECOND, Client
 from tests.support.scripted_stages import answer
 from tests.support.spans import recorded
-from tests.unit.orchestrator.test_live import SECOND, Client
 
 
 def named(spans: list[tracing.RecordedSpan], name: str) -> list[tracing.RecordedSpan]:
