@@ -5,13 +5,7 @@ import asyncio
 import pytest
 
 from orchestrator import convert
-from orchestrator.domain import (
-    ResponseDone,
-    ResponseStatus,
-    SpeechStarted,
-    SpeechStopped,
-    TranscriptCompleted,
-)
+from orchestrator.domain import ResponseDone, ResponseStatus, SpeechStarted, SpeechStopped, TranscriptCompleted
 from orchestrator.messages import user_message
 from orchestrator.stages.language_model import GenerationStarted
 from tests.support.live_client import SECOND, Client
