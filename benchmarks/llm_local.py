@@ -2,7 +2,8 @@
 
 Each part starts the three one after another and measures each alone on the machine:
 `turns`: time to the first token at turns 1 to 30 of one conversation, every answer 24 tokens and part of the history;
-of three with Parley, the median; `prefill`: the same where Parley is told history and words while the user speaks;
+of five with Parley, the median; `prefill`: the same, of three, where Parley is told history and words while the user
+speaks;
 `decode`: tokens a second in all, 1, 4, 8 and 16 sessions; plain `generate()` serves one at a time, whatever they are;
 `rush`: 8 sessions with 15 turns of history each speak at once; `join`: the pace of running streams while a prompt of
 2,000 tokens joins. `report` makes the table and the plot of what has been measured.
@@ -21,7 +22,7 @@ from benchmarks.report import RESULTS, load, save, show
 
 NAME = "llm_local"
 TURNS, ANSWER_TOKENS = 30, 24
-CONVERSATIONS = 3
+CONVERSATIONS, CONVERSATIONS_TOLD = 5, 3
 SPOKEN_LATE = 3
 """Words of a question that are not told ahead: those since the last interim transcript that was confirmed."""
 SESSIONS = (1, 4, 8, 16)
@@ -73,9 +74,9 @@ async def turns(peer: Peer, *, number: int = 0, prefills: bool = False, answers:
     return firsts
 
 
-async def conversations(peer: Peer, *, prefills: bool = False) -> list[float]:
+async def conversations(peer: Peer, count: int, *, prefills: bool = False) -> list[float]:
     """The median of each turn in several conversations, one after another."""
-    found = [await turns(peer, number=number, prefills=prefills) for number in range(CONVERSATIONS)]
+    found = [await turns(peer, number=number, prefills=prefills) for number in range(count)]
     return [statistics.median(firsts) for firsts in zip(*found, strict=True)]
 
 
@@ -132,7 +133,7 @@ async def part_turns() -> dict[str, Any]:
     async with llama_cpp(1) as peer:
         found[LLAMA] = await turns(peer)
     async with parley() as peer:
-        found[OURS] = await conversations(peer)
+        found[OURS] = await conversations(peer, CONVERSATIONS)
         found["resident_mb"] = resident_mb(peer)
     return found
 
@@ -140,7 +141,7 @@ async def part_turns() -> dict[str, Any]:
 async def part_prefill() -> dict[str, Any]:
     """The same conversations, told ahead."""
     async with parley() as peer:
-        return {f"{OURS}, Prefill": await conversations(peer, prefills=True)}
+        return {f"{OURS}, Prefill": await conversations(peer, CONVERSATIONS_TOLD, prefills=True)}
 
 
 async def part_decode() -> dict[str, Any]:
