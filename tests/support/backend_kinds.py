@@ -41,7 +41,7 @@ class Kind:
 
 
 _FOREIGN_TEMPLATE = "the chat template is the server's, and so is what it refuses"
-_FOREIGN_ENGINE = "the engine is the server's; tests/integration/llm/test_api_backends.py plays its failures"
+_FOREIGN_ENGINE = "the engine is the server's; tests/integration/llm/test_api_failures.py plays its failures"
 _NO_LIMIT = "the server knows no end of the context, and goes on"
 _SILENT_LENGTH = "the server does not say how long its context is"
 _API = {"own template": _FOREIGN_TEMPLATE, "own engine": _FOREIGN_ENGINE}

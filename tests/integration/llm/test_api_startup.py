@@ -6,30 +6,22 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from services.common.errors import StartupError
 from services.llm import backends
 from services.llm.backends.api import startup
 from services.llm.backends.base import Backend
 from services.llm.settings import LlmSettings
+from tests.support.api_backends import KEY
 from tests.support.dialects import DIALECTS
 from tests.support.fault_server import FaultServer, answering, fault_server, models, stalling
 from tests.support.servers import ROOT
 
-KEY = "test-key-never-told"
 NAMES = [dialect.backend for dialect in DIALECTS]
-
-
-@pytest_asyncio.fixture
-async def provider() -> AsyncIterator[FaultServer]:
-    async with fault_server() as played:
-        yield played
 
 
 @pytest.fixture(autouse=True)
