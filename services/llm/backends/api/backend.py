@@ -53,7 +53,6 @@ class ApiBackend(Backend):
         self._effort = settings.responses_api_reasoning_effort
         self._stream = settings.responses_api_stream
         self._limits = Limits(
-            settings.responses_api_connect_timeout_s,
             settings.responses_api_first_token_timeout_s,
             settings.responses_api_idle_timeout_s,
             settings.responses_api_request_timeout_s,

@@ -12,9 +12,8 @@ _LAST_WORD_S = 1.0
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds: to connect, until the first token, from token to token, for the whole answer."""
+    """Seconds: until the first token, from token to token, for the whole answer."""
 
-    connect_s: float
     first_token_s: float
     idle_s: float
     total_s: float
