@@ -76,7 +76,6 @@ class SecuritySettings(BaseSettings):
     token_audio_seconds_per_day: float = Field(
         0.0,
         ge=0,
-        allow_inf_nan=False,
         description="seconds of audio sent in 24 hours with a token that sets no `audio_seconds_per_day` itself; 0 is "
         "no limit",
         json_schema_extra=_TOKENS,

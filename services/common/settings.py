@@ -35,7 +35,7 @@ class SettingsError(Exception):
 class ServerSettings(SecuritySettings):
     """Flags that every server has."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", validate_default=True, allow_inf_nan=False)
     open_prefix: ClassVar[str] = ""
     """Flags beginning so are accepted with any name and collected by the subclass (`llm_gen_`)."""
 

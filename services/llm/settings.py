@@ -72,9 +72,7 @@ class LlmSettings(ServerSettings):
         description="summarize older turns in the background, with an extra call of the model; False: they go",
         json_schema_extra=_SHARED,
     )
-    compaction_timeout_s: float = Field(
-        60, gt=0, allow_inf_nan=False, description="seconds for one summary", json_schema_extra=_SHARED
-    )
+    compaction_timeout_s: float = Field(60, gt=0, description="seconds for one summary", json_schema_extra=_SHARED)
     init_chat_role: str = Field(
         "system",
         min_length=1,
@@ -107,7 +105,6 @@ class LlmSettings(ServerSettings):
     first_segment_deadline_ms: float = Field(
         40,
         ge=0,
-        allow_inf_nan=False,
         description="milliseconds without a token after which the first segment may end at a word, once it has those "
         "characters; 0: never",
         json_schema_extra=_SHARED,
@@ -147,7 +144,7 @@ class LlmSettings(ServerSettings):
     llm_gen_max_new_tokens: int = Field(1024, ge=1, description="tokens of an answer at most", json_schema_extra=_LOCAL)
     llm_gen_min_new_tokens: int = Field(0, ge=0, description="tokens of an answer at least", json_schema_extra=_LOCAL)
     llm_gen_temperature: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="0 takes the likeliest token each time", json_schema_extra=_LOCAL
+        0.0, ge=0, description="0 takes the likeliest token each time", json_schema_extra=_LOCAL
     )
     llm_gen_do_sample: bool = Field(
         False,
@@ -255,20 +252,19 @@ class LlmSettings(ServerSettings):
         json_schema_extra={**_API, "default_text": "the provider's"},
     )
     responses_api_connect_timeout_s: float = Field(
-        5, gt=0, allow_inf_nan=False, description="seconds to connect, for each try", json_schema_extra=_API
+        5, gt=0, description="seconds to connect, for each try", json_schema_extra=_API
     )
     responses_api_first_token_timeout_s: float = Field(
         20,
         gt=0,
-        allow_inf_nan=False,
         description="seconds until the first token, retries included",
         json_schema_extra=_API,
     )
     responses_api_idle_timeout_s: float = Field(
-        10, gt=0, allow_inf_nan=False, description="seconds from token to token", json_schema_extra=_API
+        10, gt=0, description="seconds from token to token", json_schema_extra=_API
     )
     responses_api_request_timeout_s: float = Field(
-        120, gt=0, allow_inf_nan=False, description="seconds for the whole answer", json_schema_extra=_API
+        120, gt=0, description="seconds for the whole answer", json_schema_extra=_API
     )
     responses_api_max_retries: int = Field(
         2,

@@ -110,7 +110,6 @@ class SttSettings(ServerSettings):
         _ADMISSION,
         "seconds without a message after which a live stream ends as if its client had half-closed it; 0 is never",
         ge=0,
-        allow_inf_nan=False,
     )
     stt_max_transcriptions: int = _flag(8, _ADMISSION, "Transcribe calls at work at a time", ge=1)
     stt_max_waiting: int = _flag(64, _ADMISSION, "Transcribe calls that may wait; more are refused", ge=0)

@@ -86,6 +86,7 @@ def test_generation_parameters_come_from_environment_and_file_too(
         (["--responses_api_reasoning_effort", "very high"], "--responses_api_reasoning_effort: must be one word"),
         (["--responses_api_idle_timeout_s", "0"], "--responses_api_idle_timeout_s"),
         (["--responses_api_first_token_timeout_s", "inf"], "--responses_api_first_token_timeout_s"),
+        (["--conversation_ttl_s", "inf"], "--conversation_ttl_s"),
         (["--responses_api_max_retries", "-1"], "--responses_api_max_retries"),
         (["--chatsize", "3"], "did you mean --chat_size"),
         (["--llm_gen_top_k", "[1"], "--llm_gen_top_k"),
