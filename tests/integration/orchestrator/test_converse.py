@@ -194,7 +194,7 @@ async def test_edge_29_a_wav_header_in_raw_audio_is_told_and_the_session_lives_o
     stack: dict[str, RunningServer],
 ) -> None:
     async with conversation(stack["orchestrator"].address) as client:
-        await client.append(b"RIFF\x24\x08\x00\x00WAVEfmt " + bytes(3200))
+        await client.append(b"RIFF\x24\x08\x00\x00WAVEfmt " + bytes(6400))
         error = await client.until("error")
         assert error.reason == error_reason_pb2.ERROR_REASON_UNSUPPORTED_AUDIO_FORMAT
         assert "audio" in error.message
