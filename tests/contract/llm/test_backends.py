@@ -210,7 +210,8 @@ async def test_a_stop_string_ends_the_answer_before_it(backend: Backend, story: 
 @pytest.mark.needs("sampling")
 async def test_a_temperature_is_honoured(backend: Backend) -> None:
     hot = Sampling(max_output_tokens=6, temperature=1.8)
-    assert len({text_of(await run(backend, ask(sampling=hot))) for _ in range(2)}) == 2
+    answers = {text_of(await run(backend, ask(sampling=hot))) for _ in range(5)}  # two may be the same by chance
+    assert len(answers) > 1
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
