@@ -10,7 +10,19 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 
 from cli.errors import FAILED, INTERRUPTED, USAGE, CliError
-from cli.programs import LLM, LOOPBACK, ORCHESTRATOR, PROGRAMS, STT, TTS, Program
+from cli.options import (
+    ANY_FLAG,
+    AudioFile,
+    ConversationOption,
+    InstructionsOption,
+    LanguageOption,
+    OutputOption,
+    VoiceOption,
+    checked_target,
+    port_option,
+    target_option,
+)
+from cli.programs import LLM, LOOPBACK, ORCHESTRATOR, PROGRAMS, STT, TTS
 
 T = TypeVar("T")
 app = typer.Typer(
@@ -21,33 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-ANY_FLAG: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
-AudioFile = Annotated[Path, typer.Argument(metavar="FILE", help="WAV, FLAC, OGG or MP3, of any rate.")]
-OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.wav", help="WAV file to write.")]
-VoiceOption = Annotated[str, typer.Option(help="Voice of the answer; the server's default if not given.")]
-LanguageOption = Annotated[str, typer.Option(help="BCP-47 language of the speech, or auto to detect it.")]
-InstructionsOption = Annotated[str, typer.Option(help="What the assistant is told to be and do.")]
-ConversationOption = Annotated[
-    str, typer.Option("--conversation_id", "--conversation-id", help="Continue this conversation.")
-]
-
-
-def _target(program: Program) -> Any:
-    return typer.Option(help=f"Address of {program.title}.", metavar="HOST:PORT", callback=_checked_target)
-
-
-def _checked_target(target: str) -> str:
-    """`host:port`, or a gRPC target with a scheme of its own (`dns:///name:port`, `unix:path`)."""
-    _, colon, port = target.rpartition(":")
-    if not colon or not port or ("/" not in target and not target.startswith("unix:") and not port.isdecimal()):
-        raise typer.BadParameter(f"{target!r} is not HOST:PORT")
-    return target
-
-
-def _port(flag: str, program: Program) -> Any:
-    what = f"Port of {program.title} ({program.default_port}); 0 takes a free one."
-    return typer.Option(flag, min=0, max=65535, metavar="PORT", help=what, show_default=False)
 
 
 @app.callback()
@@ -84,6 +69,8 @@ def _options(
 ) -> None:
     global _debug
     _debug = debug
+    if not tls and not tls_ca:
+        _check_unencrypted(context, "tls_cert", "tls_key", "tls_server_name")
     if token or token_file or tls or tls_ca:
         from cli import connection
         from services.common.client_security import ClientSecurity
@@ -93,6 +80,14 @@ def _options(
         connection.use(security, insecure=insecure)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+def _check_unencrypted(context: typer.Context, *flags: str) -> None:
+    """Of the environment they may be meant for the servers, which call their own flags so."""
+    for flag in flags:
+        source = context.get_parameter_source(flag)
+        if source is not None and source.name == "COMMANDLINE":
+            raise CliError(f"--{flag} is of no use without TLS; give --tls or --tls_ca, too", USAGE)
 
 
 _debug = False
@@ -107,10 +102,10 @@ _debug = False
 )
 def up(
     context: typer.Context,
-    port: Annotated[int | None, _port("--port", ORCHESTRATOR)] = None,
-    stt_port: Annotated[int | None, _port("--stt_port", STT)] = None,
-    llm_port: Annotated[int | None, _port("--llm_port", LLM)] = None,
-    tts_port: Annotated[int | None, _port("--tts_port", TTS)] = None,
+    port: Annotated[int | None, port_option("--port", ORCHESTRATOR)] = None,
+    stt_port: Annotated[int | None, port_option("--stt_port", STT)] = None,
+    llm_port: Annotated[int | None, port_option("--llm_port", LLM)] = None,
+    tts_port: Annotated[int | None, port_option("--tts_port", TTS)] = None,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="YAML file with flags as keys.")
     ] = None,
@@ -134,7 +129,7 @@ def talk(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Recording to send.")] = None,
     output: OutputOption = None,
     mic: Annotated[bool, typer.Option("--mic", help="Talk live with the sound card.")] = False,
-    target: Annotated[str, _target(ORCHESTRATOR)] = ORCHESTRATOR.default_target,
+    target: Annotated[str, target_option(ORCHESTRATOR)] = ORCHESTRATOR.default_target,
     voice: VoiceOption = "",
     language: LanguageOption = "",
     instructions: InstructionsOption = "",
@@ -159,7 +154,7 @@ def talk(
 def say(
     text: Annotated[str, typer.Argument(help="What to say; - reads it from standard input.")],
     output: OutputOption = None,
-    target: Annotated[str, _target(TTS)] = TTS.default_target,
+    target: Annotated[str, target_option(TTS)] = TTS.default_target,
     voice: VoiceOption = "",
     language: Annotated[str, typer.Option(help="BCP-47 language of the text; the voice's own if not given.")] = "",
     rate: Annotated[float | None, typer.Option(help="Speaking rate; 1 is normal.", show_default=False)] = None,
@@ -176,7 +171,7 @@ def transcribe(
     file: AudioFile,
     interim: Annotated[bool, typer.Option("--interim", help="Show interim transcripts too.")] = False,
     words: Annotated[bool, typer.Option("--words", help="Show when each word is said.")] = False,
-    target: Annotated[str, _target(STT)] = STT.default_target,
+    target: Annotated[str, target_option(STT)] = STT.default_target,
     language: LanguageOption = "",
 ) -> None:
     """Print what is said in a recording."""
@@ -189,7 +184,7 @@ def transcribe(
 @app.command()
 def chat(
     message: Annotated[str, typer.Argument(help="One message to answer; without it, a conversation.")] = "",
-    target: Annotated[str, _target(LLM)] = LLM.default_target,
+    target: Annotated[str, target_option(LLM)] = LLM.default_target,
     instructions: InstructionsOption = "",
     conversation_id: ConversationOption = "",
 ) -> None:
@@ -222,7 +217,7 @@ def load(
         Path | None,
         typer.Option(metavar="FOLDER", help="Where records and report go; out/load-TIME if not given."),
     ] = None,
-    target: Annotated[str, _target(ORCHESTRATOR)] = ORCHESTRATOR.default_target,
+    target: Annotated[str, target_option(ORCHESTRATOR)] = ORCHESTRATOR.default_target,
     voice: VoiceOption = "",
     language: LanguageOption = "",
     instructions: InstructionsOption = "",
@@ -273,7 +268,7 @@ def top(
     from cli.top import command
 
     services = {f"{LOOPBACK}:{program.metrics_port}": program.name for program in PROGRAMS}
-    addresses = [_checked_target(address) for words in metrics or () for address in words.split(",")]
+    addresses = [checked_target(address) for words in metrics or () for address in words.split(",")]
     watching = command.run(
         addresses or list(services), services, interval_s=interval_s, window_s=window_s, once=once, console=_console()
     )

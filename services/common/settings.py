@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.common.errors import first_line
@@ -140,7 +141,7 @@ def load(kind: type[SettingsT], program: str, argv: Sequence[str]) -> SettingsT:
     """Read the settings of a program.
 
     Raises:
-        SettingsError: for an unknown name (with the nearest known one) or a wrong value (naming its flag).
+        SettingsError: for an unknown name or choice (with the nearest known one) or a wrong value (naming its flag).
     """
     given, environment, file_values = _sources(kind, program, argv)
     if kind.open_prefix:
@@ -153,7 +154,7 @@ def load(kind: type[SettingsT], program: str, argv: Sequence[str]) -> SettingsT:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ") + _nearest_choice(first)
         raise SettingsError(f"--{name}: {message}" if name else message) from None
     finally:
         _YamlValues.values = {}
@@ -263,6 +264,13 @@ def _check_names(names: Iterable[str], what: str, spell: Callable[[str], str]) -
 def nearest(name: str, known: Any) -> str | None:
     """The known name that is most like the given one, if any is."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
+
+
+def _nearest_choice(error: ErrorDetails) -> str:
+    if error["type"] != "literal_error":
+        return ""
+    hint = nearest(str(error["input"]), re.findall("'([^']+)'", error["ctx"]["expected"]))
+    return f"; did you mean {hint}?" if hint else ""
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

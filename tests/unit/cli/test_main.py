@@ -47,6 +47,10 @@ def test_without_a_command_there_is_help(parley: Parley) -> None:
         (("up", "--port", "70000"), "parley: Invalid value for '--port': Input should be less than or equal to 65535"),
         (("chat", "--target", "localhost"), "parley: Invalid value for '--target': 'localhost' is not HOST:PORT"),
         (("chat", "--target", "a:b"), "parley: Invalid value for '--target': 'a:b' is not HOST:PORT"),
+        (
+            ("--tls_cert", "a.crt", "chat"),
+            "parley: --tls_cert is of no use without TLS; give --tls or --tls_ca, too",
+        ),
         (("up", "nonsense"), "parley: unexpected word 'nonsense'; flags are written --name value"),
     ],
 )

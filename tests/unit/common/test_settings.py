@@ -106,6 +106,10 @@ def test_a_negative_value_is_no_flag() -> None:
         ),
         (["--tts_threads", "0"], "--tts_threads: Input should be greater than or equal to 1"),
         (["--log_level", "loud"], "--log_level: Input should be 'debug', 'info', 'warning' or 'error'"),
+        (
+            ["--log_level", "warn"],
+            "--log_level: Input should be 'debug', 'info', 'warning' or 'error'; did you mean warning?",
+        ),
         (["--drain_grace_s", "inf"], "--drain_grace_s: Input should be a finite number"),
         (["--llm_gen_top_p", "1"], "unknown flag --llm_gen_top_p; see --help"),
     ],
