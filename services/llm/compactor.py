@@ -14,7 +14,8 @@ from services.common.errors import ConversationNotFoundError, ParleyError, Upstr
 from services.llm.backends.base import Backend
 from services.llm.conversation.compaction import plan
 from services.llm.conversation.conversation import Conversation
-from services.llm.conversation.conversations import Conversations, new_id
+from services.llm.conversation.conversations import Conversations
+from services.llm.conversation.ids import new_id
 from services.llm.conversation.summary import (
     LONGEST_LEAD_IN,
     MAX_TOKENS,

@@ -12,7 +12,8 @@ from services.common import logs
 from services.common.errors import InvalidArgumentError
 from services.llm import checks, convert
 from services.llm.backends.base import Backend
-from services.llm.conversation.conversations import Conversations, new_id
+from services.llm.conversation.conversations import Conversations
+from services.llm.conversation.ids import new_id
 from services.llm.domain import Message, Role
 from services.llm.images.images import Images, has_images
 from services.llm.turns import Turns

@@ -17,7 +17,9 @@ from services.llm import checks
 from services.llm.backends.base import Backend
 from services.llm.context import compose, with_request
 from services.llm.conversation.conversation import Conversation
-from services.llm.conversation.conversations import Conversations, RunningTurn, check_answerable, new_id
+from services.llm.conversation.conversations import Conversations, check_answerable
+from services.llm.conversation.ids import new_id
+from services.llm.conversation.running_turn import RunningTurn
 from services.llm.conversation.window import shorten
 from services.llm.deadline import Deadline
 from services.llm.domain import (

@@ -1,12 +1,10 @@
 """The conversations of a server: created, read, changed, and answered one turn after another."""
 
-import asyncio
 import contextlib
 import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
 
 from services.common.admission import AdmissionQueue
 from services.common.errors import (
@@ -21,10 +19,12 @@ from services.llm.conversation.conversation import (
     DEFAULT_MAX_BYTES,
     Conversation,
     ConversationConfig,
-    HeldTurn,
     new_messages,
 )
+from services.llm.conversation.ids import new_id, with_ids
+from services.llm.conversation.running_turn import RunningTurn
 from services.llm.conversation.store import COMPACTION, ConversationStore
+from services.llm.conversation.stored import Change, StoredConversations
 from services.llm.conversation.turn_claim import TurnClaim, ended_elsewhere
 from services.llm.conversation.window import pending_tool_calls, size_bytes
 from services.llm.domain import Message, Role
@@ -33,42 +33,6 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING_TURNS = 16
 """Turns that may wait for the one before them on the same conversation, in one server."""
-
-Change = Callable[[Conversation], Conversation]
-
-
-def new_id(kind: str) -> str:
-    """A new unique id: `msg_…`, `resp_…`, `conv_…`."""
-    return f"{kind}_{secrets.token_hex(12)}"
-
-
-@dataclass
-class RunningTurn:
-    """A turn of a conversation while its answer is generated.
-
-    Attributes:
-        conversation: as it was when the turn began; a held turn that nobody committed yet is not in it.
-        latest: as this turn last read or wrote it.
-        asked: what is new, with ids; empty where the history already ends with what is to be answered.
-        claim: what keeps other servers from running another turn meanwhile.
-        held: whether the turn waits for `commit_response` after its end.
-        answer: what was generated so far.
-        item_id: of the answer.
-        no_room: ids of the messages of the history that the model had no room for; they leave it with this turn.
-    """
-
-    response_id: str
-    conversation: Conversation
-    latest: Conversation
-    asked: tuple[Message, ...]
-    claim: TurnClaim
-    held: bool
-    item_id: str = ""
-    answer: Callable[[], tuple[Message, ...]] = tuple
-    begun: bool = False
-    completed: bool = False
-    no_room: frozenset[str] = frozenset()
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Conversations:
@@ -94,6 +58,7 @@ class Conversations:
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         self._store = store
+        self._stored = StoredConversations(store, lambda changed: self.on_change(changed))
         self._chat_size = chat_size
         self._held_ttl_s = held_ttl_s
         self._compact = compact
@@ -126,10 +91,8 @@ class Conversations:
             compact=self._compact if config.compact_history is None else config.compact_history,
             max_bytes=self._max_bytes,
         )
-        conversation = conversation.append(_with_ids(messages))
-        if not await self._store.create(conversation):
-            raise InvalidArgumentError("a conversation with this id exists already", field="conversation_id")
-        self.on_change(conversation)
+        conversation = conversation.append(with_ids(messages))
+        await self._stored.create(conversation)
         return conversation
 
     async def get(self, conversation_id: str) -> Conversation:
@@ -138,7 +101,7 @@ class Conversations:
         Raises:
             ConversationNotFoundError: there is none, or no more.
         """
-        return self._found(await self._store.get(conversation_id))
+        return await self._stored.get(conversation_id)
 
     async def append(self, conversation_id: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """Add messages without generating; returns them with their ids.
@@ -148,10 +111,10 @@ class Conversations:
         Raises:
             NotFoundError: the output of an unknown tool call.
         """
-        messages = _with_ids(messages)
+        messages = with_ids(messages)
 
         async def append() -> Conversation:
-            return await self._change(conversation_id, lambda known: known.append(messages))
+            return await self._stored.change(conversation_id, lambda known: known.append(messages))
 
         try:
             conversation = await append()
@@ -175,7 +138,7 @@ class Conversations:
         """
         known = await self.get(conversation_id)
         known.check_items(item_ids)
-        await self._change(conversation_id, lambda known: known.delete(frozenset(item_ids)), known)
+        await self._stored.change(conversation_id, lambda known: known.delete(frozenset(item_ids)), known)
 
     async def commit_response(self, conversation_id: str, response_id: str, heard_text: str | None) -> None:
         """Put a held response into the history, cut to what was heard (None: all of it, once it has ended).
@@ -192,19 +155,19 @@ class Conversations:
             held = known.held_turn(response_id)
             if held is not None and not held.ended and await ended_elsewhere(self._store, conversation_id, response_id):
                 known = await self.get(conversation_id)
-            await self._change(conversation_id, commit, known)
+            await self._stored.change(conversation_id, commit, known)
         elif heard_text is None:
             await running.ended.wait()
-            await self._change(conversation_id, commit)
+            await self._stored.change(conversation_id, commit)
         else:
-            so_far = self._held(running, ended=False)
-            running.latest = await self._change(
+            so_far = running.to_hold(self._held_until(), ended=False)
+            running.latest = await self._stored.change(
                 conversation_id, lambda known: commit(known.hold(so_far)), running.latest
             )
 
     async def discard_response(self, conversation_id: str, response_id: str) -> None:
         """Drop a held response and the turn that asked for it."""
-        await self._change(conversation_id, lambda known: known.discard(response_id))
+        await self._stored.change(conversation_id, lambda known: known.discard(response_id))
 
     async def delete(self, conversation_id: str) -> None:
         """Forget a conversation.
@@ -231,8 +194,8 @@ class Conversations:
         """
         claim = TurnClaim(self._store, conversation_id, response_id)
         async with self._one_at_a_time(conversation_id), claim:
-            conversation = self._found(await claim.take())
-            asked = new_messages(conversation.messages, _with_ids(messages), "messages")
+            conversation = self._stored.found(await claim.take())
+            asked = new_messages(conversation.messages, with_ids(messages), "messages")
             check_answerable(conversation.messages + asked)
             if size_bytes(asked) > conversation.max_bytes:
                 limit = f"hold more than the {conversation.max_bytes} bytes that a conversation may have"
@@ -267,7 +230,7 @@ class Conversations:
         if turn.held:
             await self._keep(turn, ended=True)
         else:
-            answer = _answer(turn)
+            answer = turn.answer_with_ids()
             await self._end(turn, lambda known: known.complete(turn.response_id, turn.asked, answer))
         turn.completed = True
 
@@ -281,15 +244,10 @@ class Conversations:
         Raises:
             ConversationNotFoundError: the conversation was deleted meanwhile.
         """
-        known = await self._change(
+        known = await self._stored.change(
             conversation_id, lambda known: known.summarize(planned.known_summary, planned.covered, summary)
         )
         return known.summary == summary
-
-    def _found(self, conversation: Conversation | None) -> Conversation:
-        if conversation is None:
-            raise ConversationNotFoundError("no such conversation, or it has expired", field="conversation_id")
-        return conversation.expire(self._store.now())
 
     async def _keep_what_came(self, turn: RunningTurn) -> None:
         """At the end of a held turn that failed or was cancelled: its own error is the one to tell."""
@@ -304,23 +262,14 @@ class Conversations:
 
     async def _keep(self, turn: RunningTurn, *, ended: bool) -> None:
         """Hold the turn with what was generated so far."""
-        held = self._held(turn, ended=ended)
+        held = turn.to_hold(self._held_until(), ended=ended)
         if ended:
             await self._end(turn, lambda known: known.hold(held))
         else:
-            turn.latest = await self._change(turn.conversation.id, lambda known: known.hold(held), turn.latest)
+            turn.latest = await self._stored.change(turn.conversation.id, lambda known: known.hold(held), turn.latest)
 
-    def _held(self, turn: RunningTurn, *, ended: bool) -> HeldTurn:
-        history = turn.conversation.messages
-        return HeldTurn(
-            turn.response_id,
-            history[-1].id if history else "",
-            turn.asked,
-            _answer(turn),
-            self._store.now() + self._held_ttl_s,
-            ended,
-            turn.item_id,
-        )
+    def _held_until(self) -> float:
+        return self._store.now() + self._held_ttl_s
 
     async def _end(self, turn: RunningTurn, change: Change) -> None:
         """The turn's last change, which gives its claim back in the same step."""
@@ -328,41 +277,7 @@ class Conversations:
         def end(known: Conversation) -> Conversation:
             return change(known).let_go(turn.no_room)
 
-        turn.latest = await self._change(turn.conversation.id, end, turn.latest, turn.claim)
-
-    async def _change(
-        self,
-        conversation_id: str,
-        change: Change,
-        known: Conversation | None = None,
-        ending: TurnClaim | None = None,
-    ) -> Conversation:
-        """Change what is `known`, or read it first; again where somebody else was faster.
-
-        Args:
-            conversation_id: of the conversation.
-            change: pure, and harmless where it was made already: a connection may break after the store has written.
-            known: what was read last, if it was read.
-            ending: the claim of a turn that ends with this; it is given back where something is written.
-
-        Raises:
-            ConversationNotFoundError: there is none, or another one under the id of the one that is known.
-        """
-        known = known or await self.get(conversation_id)
-        created_at = known.created_at
-        while True:
-            if known.created_at != created_at:
-                raise ConversationNotFoundError("the conversation was deleted meanwhile", field="conversation_id")
-            changed = change(known)
-            if changed is known:
-                return known
-            if await self._store.replace(changed, ending.response_id if ending else ""):
-                if ending:
-                    ending.given_back = True
-                changed = replace(changed, version=changed.version + 1)
-                self.on_change(changed)
-                return changed
-            known = await self.get(conversation_id)
+        turn.latest = await self._stored.change(turn.conversation.id, end, turn.latest, turn.claim)
 
     @contextlib.asynccontextmanager
     async def _one_at_a_time(self, conversation_id: str) -> AsyncIterator[None]:
@@ -393,17 +308,6 @@ def check_answerable(messages: tuple[Message, ...]) -> None:
         raise ToolOutputPendingError(calls, field="messages")
     if messages and messages[-1].role is Role.ASSISTANT:
         raise InvalidArgumentError("is required: the last message is the model's own", field="messages")
-
-
-def _answer(turn: RunningTurn) -> tuple[Message, ...]:
-    """What was generated; its words are the item that the turn's asker has named, its calls are items of their own."""
-    return _with_ids(
-        tuple(replace(message, item_id=turn.item_id) if message.content else message for message in turn.answer())
-    )
-
-
-def _with_ids(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    return tuple(message if message.id else replace(message, id=new_id("msg")) for message in messages)
 
 
 def _stored(conversation: Conversation, message: Message) -> Message:

@@ -13,8 +13,10 @@ from services.common.errors import ConversationBusyError, ConversationNotFoundEr
 from services.llm.compactor import Compactor
 from services.llm.conversation import turn_claim
 from services.llm.conversation.conversation import ConversationConfig
-from services.llm.conversation.conversations import Conversations, RunningTurn, new_id
+from services.llm.conversation.conversations import Conversations
+from services.llm.conversation.ids import new_id
 from services.llm.conversation.redis_store import RedisStore
+from services.llm.conversation.running_turn import RunningTurn
 from services.llm.conversation.store import COMPACTION, TURN
 from services.llm.domain import Message, Role, TextDelta, TextPart, ToolCall
 from services.llm.idle import Idle
