@@ -1,9 +1,9 @@
 """The language model of one session, wherever it is: the first service, or the fallback while the first one fails.
 
-A session keeps the history of its conversation itself (the last `KEPT_MESSAGES` messages), so that a turn can go to a
-service that has never heard of it: the conversation is created there, under the same id and with the same messages, and
-what was said elsewhere meanwhile is added when the session comes back. The same history saves a session whose service
-has forgotten it, as one that keeps conversations in memory does when it is restarted.
+A session keeps the history of its conversation itself (kept_history.py), so that a turn can go to a service that has
+never heard of it: the conversation is created there, under the same id and with the same messages, and what was said
+elsewhere meanwhile is added when the session comes back. The same history saves a session whose service has forgotten
+it, as one that keeps conversations in memory does when it is restarted.
 
 A turn goes elsewhere only while nothing of its answer has reached the session.
 """
@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from parley.common.v1 import chat_pb2
 
 from orchestrator.domain import SessionConfig
 from orchestrator.stages.calls import when_there_is_room
+from orchestrator.stages.kept_history import KeptHistory, lacking
 from orchestrator.stages.language_model import GenerationEvent, GenerationStarted, History, LanguageModel, Prompt
 from services.common.errors import (
     ConversationNotFoundError,
@@ -37,7 +38,6 @@ from services.common.errors import (
 log = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
-KEPT_MESSAGES = 200
 RETURN_AFTER_S = 30.0
 """A service that failed is tried again after so long."""
 SETTLE_TRIES, SETTLE_PAUSE_S = 4, 1.0
@@ -93,8 +93,7 @@ class FailoverLanguageModel:
         self._first_token_timeout_s = first_token_timeout_s
         self._clock = clock
         self._conversation_id = ""
-        self._history: list[chat_pb2.Message] = []
-        self._forgotten = 0  # messages of the history that are no longer kept
+        self._history = KeptHistory()
         self._answers: dict[str, _Answer] = {}
 
     async def create_conversation(self, conversation_id: str) -> None:
@@ -110,8 +109,8 @@ class FailoverLanguageModel:
         """
         service, history = await self._read(conversation_id)
         self._conversation_id = conversation_id
-        self._remember(history.messages)
-        service.has = self._total
+        self._history.add(history.messages)
+        service.has = self._history.total
         return history.pending_calls
 
     async def pending_calls(self) -> frozenset[str]:
@@ -129,8 +128,8 @@ class FailoverLanguageModel:
             await self._in_place(service, lambda: service.model.append_messages(conversation_id, (message,)))
 
         service, _ = await self._anywhere(append)
-        self._remember((message,))
-        service.has = self._total
+        self._history.add((message,))
+        service.has = self._history.total
 
     async def delete_item(self, conversation_id: str, item_id: str) -> None:
         """Take an item out of the history, here and at every service that has it; one that is not asked now forgets it
@@ -210,13 +209,13 @@ class FailoverLanguageModel:
         if answer is None:
             return
         said = "".join(answer.text) if heard_text is None else heard_text
-        complete = answer.service.has == self._total
-        self._remember(answer.asked)
+        complete = answer.service.has == self._history.total
+        self._history.add(answer.asked)
         calls = answer.calls if heard_text is None else []  # an answer that was cut has called nothing
         if said or calls:
             content = [chat_pb2.ContentPart(text=said)] if said else []
             role, item_id = chat_pb2.ROLE_ASSISTANT, answer.item_id if said else ""
-            self._remember((chat_pb2.Message(role=role, content=content, tool_calls=calls, item_id=item_id),))
+            self._history.add((chat_pb2.Message(role=role, content=content, tool_calls=calls, item_id=item_id),))
         try:
             await answer.service.model.commit_response(conversation_id, response_id, heard_text)
         except (*_ELSEWHERE, ConversationNotFoundError) as error:
@@ -225,7 +224,7 @@ class FailoverLanguageModel:
             log.warning("history is kept here for now", extra={"error": str(error)})
             return
         if complete:
-            answer.service.has = self._total
+            answer.service.has = self._history.total
 
     async def discard_response(self, conversation_id: str, response_id: str) -> None:
         """Settle a held response that nobody heard: it, and the turn that asked for it, leave no trace."""
@@ -242,7 +241,7 @@ class FailoverLanguageModel:
         """
         service = self._services[0]
         for left in reversed(range(SETTLE_TRIES)):
-            if not self._conversation_id or service.has == self._total:
+            if not self._conversation_id or service.has == self._history.total:
                 return
             try:
                 await self._give(service)
@@ -253,7 +252,7 @@ class FailoverLanguageModel:
 
     async def _give(self, service: _Service) -> None:
         await self._catch_up(service)
-        conversation_id, history = self._conversation_id, tuple(self._history)
+        conversation_id, history = self._conversation_id, self._history.messages
         try:
             theirs = (await service.model.history(conversation_id)).messages
         except ConversationNotFoundError:
@@ -262,29 +261,14 @@ class FailoverLanguageModel:
             lacks = lacking(theirs, history)
             if lacks and (not theirs or len(lacks) < len(history)):
                 await service.model.append_messages(conversation_id, lacks)
-        service.has = self._total
-
-    @property
-    def _total(self) -> int:
-        """Messages of the whole history."""
-        return self._forgotten + len(self._history)
-
-    def _remember(self, messages: tuple[chat_pb2.Message, ...]) -> None:
-        self._history += messages
-        over = max(0, len(self._history) - KEPT_MESSAGES)
-        while over and over < len(self._history) and self._history[over].role != chat_pb2.ROLE_USER:
-            over += 1  # a tool call and its output go together
-        del self._history[:over]
-        self._forgotten += over
+        service.has = self._history.total
 
     def _forget(self, item_id: str) -> None:
         """Delete an item from what is kept, as the services do."""
-        left = without(self._history, item_id)
+        gone = self._history.delete(item_id)
         for service in self._services:
             if service.has is not None:
-                seen = max(0, service.has - self._forgotten)
-                service.has -= sum(message is None for message in left[:seen])
-        self._history = [message for message in left if message is not None]
+                service.has -= sum(at < service.has for at in gone)
 
     def _in_order(self) -> list[_Service]:
         """The services to try: those that failed of late come last."""
@@ -338,7 +322,7 @@ class FailoverLanguageModel:
     async def _in_place(self, service: _Service, act: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Do this where the service has the whole history; once more where it turns out to have forgotten it."""
         await self._catch_up(service)
-        if service.has != self._total:
+        if service.has != self._history.total:
             await self._place(service)
         try:
             return await act()
@@ -355,8 +339,8 @@ class FailoverLanguageModel:
 
     async def _place(self, service: _Service, *, forgotten: bool = False) -> None:
         """Give the service what it lacks of the history."""
-        conversation_id, history = self._conversation_id, tuple(self._history)
-        lacks = history[max(0, (service.has or 0) - self._forgotten) :]
+        conversation_id, history = self._conversation_id, self._history.messages
+        lacks = self._history.since(service.has or 0)
         if service.has is None or forgotten:
             try:
                 await service.model.create_conversation(conversation_id, history)
@@ -368,59 +352,7 @@ class FailoverLanguageModel:
                 lacks = lacking((await service.model.history(conversation_id)).messages, history)
         if lacks:
             await service.model.append_messages(conversation_id, lacks)
-        service.has = self._total
-
-
-def without(messages: Sequence[chat_pb2.Message], item_id: str) -> list[chat_pb2.Message | None]:
-    """What is left of each message once an item is deleted, as the services do it; None where nothing is."""
-    calls = {item_id}
-    for message in messages:
-        if message.item_id == item_id and message.tool_call_id:
-            calls.add(message.tool_call_id)
-        elif message.item_id == item_id and not message.content:
-            calls.update(call.id for call in message.tool_calls)
-    return [_without(message, item_id, calls) for message in messages]
-
-
-def _without(message: chat_pb2.Message, item_id: str, calls: set[str]) -> chat_pb2.Message | None:
-    if message.tool_call_id in calls:
-        return None
-    named = message.item_id == item_id
-    left = [call for call in message.tool_calls if call.id not in calls]
-    if not named and len(left) == len(message.tool_calls):
-        return message
-    content = [] if named else message.content
-    if not content and not left:
-        return None
-    item_id = "" if named else message.item_id
-    return chat_pb2.Message(id=message.id, role=message.role, content=content, tool_calls=left, item_id=item_id)
-
-
-def lacking(theirs: Sequence[chat_pb2.Message], ours: Sequence[chat_pb2.Message]) -> tuple[chat_pb2.Message, ...]:
-    """The end of our history that theirs does not have.
-
-    They meet at the last user message that both have: an answer is kept there with its markup and here as it was heard.
-    What follows it there up to the next user message is its answer; what comes after that, another session has added.
-    """
-    answered = 0
-    for message in reversed(theirs):
-        if message.role != chat_pb2.ROLE_USER:
-            answered += 1
-            continue
-        met = next((at for at in reversed(range(len(ours))) if _same(message, ours[at])), None)
-        if met is not None:
-            return tuple(ours[met + 1 + answered :])
-        answered = 0
-    return tuple(ours)
-
-
-def _same(one: chat_pb2.Message, other: chat_pb2.Message) -> bool:
-    """Whether it is one message, by what its sender calls it, since people say the same again; by its words where one
-    of the two has no name. The `id` that each service gives its own copy says nothing.
-    """
-    if one.item_id and other.item_id:
-        return one.item_id == other.item_id
-    return one.role == other.role and one.content == other.content
+        service.has = self._history.total
 
 
 async def _first_events(
