@@ -20,6 +20,7 @@ from services.common.otlp import OtlpSink
 from services.llm.backends.base import Capabilities
 from services.llm.domain import Timings, Usage
 from services.llm.metrics import GenerationMetrics
+from services.stt.domain import ModelInfo
 from services.stt.metrics import SttMetrics
 from services.tts.metrics import Onset, TtsMetrics
 
@@ -33,6 +34,7 @@ def events() -> dict[str, Callable[[], object]]:
     registry = CollectorRegistry()
     server, client, turns = ServerMetrics("tts", registry), ClientMetrics(registry), TurnMetrics(registry)
     stt, tts, llm = SttMetrics(registry), TtsMetrics(registry), GenerationMetrics(registry)
+    whisper = ModelInfo("whisper", "faster-whisper", ("en",), supports_word_timings=True)
     able = Capabilities("model", "transformers", in_process=True)
     meter, onset, block = llm.turn(able), Onset(tts, 24_000), np.zeros(2_400, np.float32)
     usage, timings = Usage(500, 40, 400, 0), Timings(0.001, 0.15, 0.2, 0.9)
@@ -51,7 +53,7 @@ def events() -> dict[str, Callable[[], object]]:
         "turn of the model": lambda: meter.completed(usage, timings),
         "turn of a session": lambda: turns.responded(ResponseStatus.COMPLETED, steps),
         "audio message heard": lambda: stt.received(0.032),
-        "recognition": lambda: stt.recognized(0.2, 2.0, interim=False),
+        "recognition": lambda: stt.recognized(whisper, 0.2, 2.0, interim=False),
         "block of silence spoken": lambda: onset.made(block),
         "chunk of audio sent": onset.sent,
     }

@@ -53,9 +53,9 @@ class TurnMetrics:
             ("outcome",),
             registry=registry,
         )
-        self._lead = Counter(
-            "parley_speculation_lead_seconds_total",
-            "How long before their confirmation the confirmed speculations had begun.",
+        self._saved = Counter(
+            "parley_speculation_saved_seconds_total",
+            "How much sooner confirmed speculations had audio than if they had begun at their confirmation.",
             registry=registry,
         )
         self._wasted_characters = Counter(
@@ -104,10 +104,10 @@ class TurnMetrics:
             self._lengths.observe(time.monotonic() - begun)
             self._active.dec()
 
-    def confirmed(self, lead_s: float) -> None:
-        """A speculation was right, and had begun so many seconds before that was known."""
+    def confirmed(self, saved_s: float) -> None:
+        """A speculation was right, and its audio comes so many seconds sooner for it."""
         self._confirmed.inc()
-        self._lead.inc(lead_s)
+        self._saved.inc(saved_s)
 
     def discarded(self, text: str, audio_s: float) -> None:
         """A speculation was wrong; so much had been written and spoken of it."""

@@ -63,6 +63,8 @@ class Output:
         self.playback = Playback(options.audio_format, paced=options.paced, starts_at=busy_until)
         self._outbox, self._options = outbox, options
         self._on_first_audio, self._on_call = on_first_audio, on_call
+        self.audio_at: float | None = None
+        """When the first audio was there."""
         self._any_audio = False
         self._waiting: list[TextDelta | FunctionCall] = []
         self._sent_text: list[str] = []
@@ -139,6 +141,8 @@ class Output:
         while lead_s >= most_s:
             await self._change(None if self.playback.held else lead_s - most_s + _SLACK_S)
             lead_s = self.playback.unplayed_s(clock.now())
+        if self.audio_at is None:
+            self.audio_at = clock.now()
         self.playback.receive(audio)
         self._flush()
 

@@ -88,7 +88,7 @@ class Responses:
             return
         match command:
             case ConfirmResponse():
-                self._metrics.confirmed(clock.now() - turn.begun_at)
+                self._metrics.confirmed(turn.ahead_s)
                 turn.confirm(heard)
             case DiscardResponse():
                 turn.discard()

@@ -98,7 +98,7 @@ class Turn:
             outbox, response_id, output_options, self._on_first_audio, self._on_function_call, busy_until
         )
         self.calls: list[str] = []
-        self.begun_at = clock.now()
+        self._begun_at = clock.now()
         self._status = ResponseStatus.COMPLETED
         self._heard: Heard | None = None
         self._reached: dict[str, float] = {}
@@ -145,6 +145,12 @@ class Turn:
             await self._settle(error, error_type)
         self._span.set({"parley.response.outcome": "discarded" if self._discarded else self._status.value})
         self._span.end(error_type)
+
+    @property
+    def ahead_s(self) -> float:
+        """How much sooner its first audio is there than if it began now."""
+        audio_at = self.output.audio_at
+        return (clock.now() if audio_at is None else audio_at) - self._begun_at
 
     def confirm(self, heard: Heard) -> None:
         """The client may have it: it answers the words that were heard so."""

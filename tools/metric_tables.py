@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from services.common.turn_stages import ENDINGS  # noqa: E402
+
 PAGE = ROOT / "docs" / "metrics.md"
 EVERY_PROGRAM = "Every program"
 PROGRAMS = {
@@ -43,11 +45,7 @@ unless set, with those of Python and the process beside them. `parley up` serves
 
   | stage | ends with |
   | --- | --- |
-  | `endpointing` | the decision that the user's speech has ended |
-  | `transcription` | the final transcript |
-  | `language_model` | the first token |
-  | `segmentation` | the first text to speak |
-  | `synthesis` | the first audio, as the client takes it |
+{stages}
 
 `deploy/prometheus/` has a configuration that scrapes all four, rules and alerts; `promtool test rules
 deploy/prometheus/tests/alerts.test.yaml` tests them. `deploy/grafana/` has a dashboard of
@@ -84,7 +82,8 @@ def registry_of(program: str) -> Recorder:
 
 def page() -> str:
     """The whole page."""
-    parts = [_HEAD]
+    stages = "\n".join(f"  | `{stage}` | {ending} |" for stage, ending in ENDINGS.items())
+    parts = [_HEAD.replace("{stages}", stages)]
     for program in PROGRAMS:
         parts += [f"## {program}\n", _table(registry_of(program))]
     return "\n".join(parts)

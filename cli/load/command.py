@@ -18,9 +18,7 @@ from cli.load.plan import LoadPlan
 from cli.load.progress import Progress
 from cli.load.run import LoadRun
 from cli.pacing import FRAME_S
-from cli.report.command import write_report
-from cli.report.summary import summarize
-from cli.report.table import percentile_table
+from cli.report.command import show
 from cli.signals import at_signal
 from cli.talk import TalkOptions, open_session
 
@@ -53,13 +51,14 @@ async def run(path: Path, plan: LoadPlan, options: TalkOptions, out: Path | None
         plan=plan,
         client=platform.platform(terse=True),
     )
-    _print(
-        console,
+    words = (
         f"{plan.sessions} sessions × {plan.turns} turns of {path.name} ({speech.duration_s:.1f} s) to "
-        f"{options.target}; Ctrl-C ends it early",
+        f"{options.target}, into {folder}; Ctrl-C ends it early"
     )
+    console.print(Text(words), soft_wrap=True)
     await _run(header, config, speech, folder, console)
-    return _show(folder, console)
+    console.print()
+    return 0 if show(records.read(folder), folder / "report.html", console=console).answered else FAILED
 
 
 async def _run(
@@ -79,25 +78,6 @@ async def _run(
         await LoadRun(header.target, config, header.plan, speech, take).run(stop)
 
 
-def _show(folder: Path, console: Console) -> int:
-    """Print the figures, and write the page."""
-    run = records.read(folder)
-    summary = summarize(run)
-    console.print()
-    console.print(percentile_table(summary))
-    for notice in summary.notices:
-        _print(console, notice, "yellow")
-    messages = {session.status: session.message for session in run.sessions_ended}
-    for status, count in summary.errors.items():
-        _print(console, f"{count} × {status}" + (f": {messages[status]}" if messages.get(status) else ""), "red")
-    page = write_report(run, folder / "report.html")
-    _print(console, f"Report: {page}   Records: {folder / records.FILE_NAME}")
-    if not summary.answered:
-        _print(console, "No turn was answered.", "bold red")
-        return FAILED
-    return 0
-
-
 def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +85,3 @@ def _made(folder: Path) -> Path:
     except OSError as error:
         raise CliError(f"cannot write into {folder}: {error.strerror or error}") from None
     return folder
-
-
-def _print(console: Console, line: str, style: str = "") -> None:
-    console.print(Text(line, style=style), soft_wrap=True)

@@ -172,7 +172,7 @@ def read(path: Path) -> Run:
     """
     path = path / FILE_NAME if path.is_dir() else path
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").split("\n")[:-1]  # what has no end was being written when the run broke off
     except (OSError, UnicodeDecodeError) as error:
         raise CliError(f"{path}: {getattr(error, 'strerror', None) or 'is not a text file'}") from None
     records = list(_records(lines, path))

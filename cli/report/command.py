@@ -1,4 +1,4 @@
-"""`parley report`: the page of a load run, made again from its records."""
+"""`parley report`: the figures and the page of a load run, made again from its records."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from rich.text import Text
 from cli.errors import CliError
 from cli.load import records
 from cli.report.page import render
-from cli.report.summary import summarize
+from cli.report.summary import Summary, summarize
 from cli.report.table import percentile_table
 
 
@@ -18,21 +18,33 @@ def run(path: Path, output: Path | None, *, console: Console) -> None:
     Raises:
         CliError: where the records cannot be read, or the page not be written.
     """
-    load_run = records.read(path)
-    console.print(percentile_table(summarize(load_run)))
     folder = path if path.is_dir() else path.parent
-    page = write_report(load_run, output or folder / "report.html")
-    console.print(Text(f"Report: {page}"), soft_wrap=True)
+    show(records.read(path), output or folder / "report.html", console=console)
 
 
-def write_report(load_run: records.Run, path: Path) -> Path:
-    """Write the page; returns its path.
+def show(load_run: records.Run, page: Path, *, console: Console) -> Summary:
+    """Print a run's figures with what makes them doubtful and what went wrong, and write the page.
 
     Raises:
         CliError: where it cannot be written.
     """
+    summary = summarize(load_run)
+    if summary.spreads:
+        console.print(percentile_table(summary))
+    for notice in summary.notices:
+        _print(console, notice, "yellow")
+    for status, count in summary.errors.items():
+        message = summary.messages.get(status, "")
+        _print(console, f"{count} × {status}{message and f': {message}'}", "red")
+    if not summary.answered:
+        _print(console, "No turn was answered.", "bold red")
     try:
-        path.write_text(render(load_run), "utf-8")
+        page.write_text(render(load_run), "utf-8")
     except OSError as error:
-        raise CliError(f"cannot write {path}: {error.strerror or error}") from None
-    return path
+        raise CliError(f"cannot write {page}: {error.strerror or error}") from None
+    _print(console, f"Report: {page}")
+    return summary
+
+
+def _print(console: Console, line: str, style: str = "") -> None:
+    console.print(Text(line, style=style), soft_wrap=True)

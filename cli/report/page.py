@@ -20,6 +20,7 @@ from cli.report.summary import (
     summarize,
     worst_turn,
 )
+from services.common.turn_stages import ENDINGS
 
 _PARAMETERS = {
     "sessions": "Sessions",
@@ -37,6 +38,7 @@ _ENDINGS = {
     "failed": "failed",
     "unanswered": "without any answer",
 }
+_STAGE_ENDINGS = {title: ENDINGS[stage] for stage, title in STAGE_TITLES.items()}
 
 
 def render(run: Run) -> str:
@@ -47,7 +49,7 @@ def render(run: Run) -> str:
     body.append(_tiles(run, summary))
     if answered:
         body += [_one_turn(answered), _table(summary), _distributions(answered), _over_time(run, answered)]
-    body += [_outcomes(run, summary), _parameters(run, summary), _footer()]
+    body += [_outcomes(summary), _parameters(run, summary), _footer()]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{CSS}</style>'
@@ -89,8 +91,9 @@ def _tiles(run: Run, summary: Summary) -> str:
 def _one_turn(answered: list[TurnEnded]) -> str:
     words = (
         "From the end of the user's speech to the first audio of the answer. Each stage counts for what it added to "
-        "the wait, so the stages add up. A ring marks a step that was done before its turn: the answer was begun at a "
-        "pause."
+        "the wait, so the stages add up. The dotted line is when the caller heard it: what is between it and the last "
+        "stage is the network, and audio that leaves in frames. A ring marks a step that was done before its turn: the "
+        "answer was begun at a pause."
     )
     timed = [turn for turn in answered if stages_of(turn)]
     if not timed:
@@ -107,7 +110,9 @@ def _table(summary: Summary) -> str:
     rows = []
     for title, spread in summary.spreads.items():
         spans = (brief(value) for value in (*spread.percentiles, spread.worst))
-        name = tag("th", _swatch(title), escape(title), scope="row")
+        ending = _STAGE_ENDINGS.get(title, "")
+        note = tag("span", f"until {escape(ending)}", class_="note") if ending else ""
+        name = tag("th", _swatch(title), escape(title), note, scope="row")
         cells = (tag("td", cell) for cell in (f"{spread.count:,}", *spans))
         rows.append(tag("tr", name, *cells, class_="strong" if title == RESPONSE_TITLE else ""))
     table = tag("table", tag("thead", head), tag("tbody", *rows))
@@ -135,7 +140,7 @@ def _over_time(run: Run, answered: list[TurnEnded]) -> str:
     return _section("While it ran", words, *figures)
 
 
-def _outcomes(run: Run, summary: Summary) -> str:
+def _outcomes(summary: Summary) -> str:
     parts = [plots.outcomes(summary.outcomes)] if summary.outcomes else []
     items = (
         tag(
@@ -145,10 +150,9 @@ def _outcomes(run: Run, summary: Summary) -> str:
     )
     parts.append(tag("ul", *items, class_="legend"))
     if summary.errors:
-        messages = {session.status: session.message for session in run.sessions_ended if session.message}
         head = tag("tr", *(tag("th", name, scope="col") for name in ("status or reason", "count", "")))
         rows = (
-            tag("tr", tag("td", escape(status)), tag("td", f"{count:,}"), _words(messages.get(status, "")))
+            tag("tr", tag("td", escape(status)), tag("td", f"{count:,}"), _words(summary.messages.get(status, "")))
             for status, count in summary.errors.items()
         )
         table = tag("table", tag("thead", head), tag("tbody", *rows))

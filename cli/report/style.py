@@ -44,6 +44,7 @@ th { color: var(--soft); font-weight: 500; font-size: 13px; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tr.strong th, tr.strong td { color: var(--ink); font-weight: 600; }
 tbody th { font-size: 15px; font-weight: 400; color: var(--ink); }
+th .note { margin-left: 10px; font-size: 13px; color: var(--faint); }
 td.words { text-align: left; white-space: normal; }
 .swatch { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px;
   background: var(--response); }
@@ -65,7 +66,7 @@ svg .strong { font-weight: 600; }
 .stage-5 { fill: var(--stage-5); background: var(--stage-5); }
 .response { fill: var(--response); background: var(--response); }
 .early { fill: var(--card); stroke-width: 2; stroke: var(--ink); }
-.dot { fill: var(--faint); fill-opacity: 0.35; } .failure { stroke: var(--bad); stroke-width: 2; }
+.dot { fill: var(--faint); fill-opacity: 0.6; } .failure { stroke: var(--bad); stroke-width: 2; }
 .curve { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .curve.p50 { stroke: var(--p50); } .curve.p95 { stroke: var(--p95); } .curve.p99 { stroke: var(--p99); }
 .point { stroke: var(--card); stroke-width: 1.5; }

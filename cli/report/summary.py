@@ -45,6 +45,7 @@ class Summary:
         answered: turns whose answer was heard.
         outcomes: turns by outcome.
         errors: sessions that failed and turns that the server reported, by status or reason.
+        messages: what was said of some of them, in words.
         most_sessions: open at the same time.
         turns_a_minute: that were answered.
         notices: what to know before the figures are believed, in sentences.
@@ -55,6 +56,7 @@ class Summary:
     answered: int
     outcomes: dict[str, int]
     errors: dict[str, int]
+    messages: dict[str, str]
     most_sessions: int
     turns_a_minute: float
     notices: tuple[str, ...]
@@ -70,6 +72,7 @@ def summarize(run: Run) -> Summary:
         answered=len(answered),
         outcomes=dict(Counter(turn.outcome for turn in run.turns).most_common()),
         errors=dict(_errors(run).most_common()),
+        messages={session.status: session.message for session in run.sessions_ended if session.message},
         most_sessions=max((count for _, count in open_sessions(run)), default=0),
         turns_a_minute=60 * len(answered) / run.length_s if run.length_s else 0.0,
         notices=tuple(_notices(run)),

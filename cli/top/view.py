@@ -26,11 +26,11 @@ def frame(figures: Figures) -> RenderableType:
 
 
 def _head(figures: Figures) -> Text:
-    return Text.assemble(
-        *(("Parley", "bold"), f"  {time.strftime('%H:%M:%S')}  "),
-        f"rates and percentiles of the last {figures.span_s:.0f} s; " if figures.span_s else "percentiles ",
-        ("dim: of all time", "dim"),
-    )
+    clock = f"  {time.strftime('%H:%M:%S')}  "
+    if not figures.span_s:
+        return Text.assemble(("Parley", "bold"), clock)
+    words = f"rates and percentiles of the last {figures.span_s:.0f} s; "
+    return Text.assemble(("Parley", "bold"), clock, words, ("dim: of all time", "dim"))
 
 
 def _programs(figures: Figures) -> Table:
@@ -74,19 +74,16 @@ def _stages(figures: Figures) -> Table:
 
 def _work(figures: Figures) -> Table:
     """What the services do, and what waits for them."""
-    outcomes = {
-        name: figures.rate("parley_turns_total", outcome=name)
-        for name in ("completed", "cancelled", "incomplete", "failed")
-    }
-    a_minute = ", ".join(f"{rate * 60:.0f} {name}" for name, rate in outcomes.items() if rate)
     rows: dict[str, RenderableType] = {
         "sessions": f"{figures.gauge('parley_sessions_active'):,.0f}",
-        "turns a minute": a_minute or ("0" if outcomes["completed"] is not None else "-"),
+        "turns a minute": _a_minute(figures, "parley_turns_total", "completed", "cancelled", "incomplete", "failed"),
+        "begun at a pause": _a_minute(figures, "parley_speculations_total", "confirmed", "discarded"),
         "language model": _queue(figures, "parley_llm_requests_running", "parley_llm_requests_waiting"),
         "  tokens a second": _tokens(figures),
         "  first token": _pair(figures.quantiles("gen_ai_server_time_to_first_token_seconds")),
         "speech to text": f"{figures.gauge('parley_stt_active_streams'):,.0f} streams; recordings: "
         + _queue(figures, "parley_stt_transcriptions_running", "parley_stt_transcriptions_waiting"),
+        "  final transcript": _pair(figures.quantiles("parley_stt_finalization_delay_seconds")),
         "  real-time factor": _pair(figures.quantiles("parley_stt_real_time_factor"), seconds=False),
         "text to speech": _queue(figures, "parley_tts_active_streams", "parley_tts_requests_waiting"),
         "  first audio": _pair(figures.quantiles("parley_tts_time_to_first_byte_seconds")),
@@ -113,6 +110,13 @@ def _errors(figures: Figures) -> RenderableType:
 
 def _queue(figures: Figures, running: str, waiting: str) -> str:
     return f"{figures.gauge(running):,.0f} at work, {figures.gauge(waiting):,.0f} waiting"
+
+
+def _a_minute(figures: Figures, name: str, *outcomes: str) -> str:
+    """How often a counter rises in a minute, by outcome; those that do not are left out."""
+    rates = {outcome: figures.rate(name, outcome=outcome) for outcome in outcomes}
+    shown = ", ".join(f"{rate * 60:.0f} {outcome}" for outcome, rate in rates.items() if rate)
+    return shown or ("-" if None in rates.values() else "0")
 
 
 def _tokens(figures: Figures) -> str:

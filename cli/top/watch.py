@@ -1,6 +1,7 @@
 """Reads the services' metrics again and again, and keeps what was read a while ago to compare with."""
 
 import asyncio
+import http.client
 import time
 import urllib.error
 import urllib.request
@@ -54,7 +55,7 @@ class Watch:
         pages = self._pages[address]
         try:
             page = Page(await asyncio.to_thread(_get, address), time.monotonic())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             pages.clear()
             return Endpoint(address, self._services.get(address, ""), error=_why(error))
         if not (build := page.label_sets("parley_build_info")):
@@ -75,6 +76,6 @@ def _why(error: Exception) -> str:
     cause = getattr(error, "reason", error)
     if isinstance(cause, TimeoutError):
         return f"no answer within {TIMEOUT_S:g} s"
-    if isinstance(error, urllib.error.HTTPError):
+    if isinstance(error, urllib.error.HTTPError) or not (words := getattr(cause, "strerror", None)):
         return _STRANGER
-    return (getattr(cause, "strerror", None) or _STRANGER).lower()
+    return str(words).lower()

@@ -138,6 +138,13 @@ class RecordedSpan(Span):
         self.end(_error_type(error))
 
 
+def of_model(operation: str, provider: str, model: str | None = None) -> dict[str, Value | None]:
+    """What a span of work done by a model has, by the semantic conventions for generative AI: the loaded model, never
+    one that a client asked for.
+    """
+    return {"gen_ai.operation.name": operation, "gen_ai.provider.name": provider, "gen_ai.request.model": model}
+
+
 Sink = Callable[[RecordedSpan], None]
 _sink: Sink | None = None
 _content = False

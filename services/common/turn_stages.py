@@ -10,6 +10,14 @@ STAGES = {
     "synthesis": "first_audio",
 }
 """The stages in their order, each with the step of the contract's `TurnTimings` that ends it."""
+ENDINGS = {
+    "endpointing": "the decision that the user's speech has ended",
+    "transcription": "the final transcript",
+    "language_model": "the first token",
+    "segmentation": "the first text to speak",
+    "synthesis": "the first audio, as the client takes it",
+}
+"""That step in words."""
 
 
 def stage_seconds(steps: Mapping[str, float | None]) -> dict[str, float]:

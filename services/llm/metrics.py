@@ -211,14 +211,8 @@ class TurnMeter:
 
 
 def _generation_span(capabilities: Capabilities) -> tracing.Span:
-    """As the semantic conventions for generative AI have it; the model is the loaded one, as in metrics."""
     operation, provider, model = _of(capabilities)
-    attributes: tracing.Attributes = {
-        "gen_ai.operation.name": operation,
-        "gen_ai.provider.name": provider,
-        "gen_ai.request.model": model,
-        "gen_ai.request.stream": True,
-    }
+    attributes = tracing.of_model(operation, provider, model) | {"gen_ai.request.stream": True}
     kind = tracing.Kind.INTERNAL if capabilities.in_process else tracing.Kind.CLIENT
     return tracing.begin(f"{operation} {model}", attributes, kind=kind)
 

@@ -200,8 +200,7 @@ class Listener:
 
     def _open(self, utterance: Utterance, at: float) -> Utterance:
         """An utterance begins, and with it a turn of the user's: what is done for it now is part of that trace."""
-        attributes = {"parley.stt.model": self._model}
-        utterance.span = tracing.begin("utterance", attributes, parent=tracing.of_utterance(utterance.id), at=at)
+        utterance.span = tracing.begin("utterance", parent=tracing.of_utterance(utterance.id), at=at)
         utterance.span.activate()
         return utterance
 

@@ -8,6 +8,10 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from services.common import tracing
 from services.common.instruments import Counter, Gauge, Histogram
 from services.common.metrics import FACTOR_BUCKETS, SECONDS_BUCKETS
+from services.stt.domain import ModelInfo
+
+OPERATION = "speech_to_text"
+"""`gen_ai.operation.name` of recognition, for which the conventions have no name of their own."""
 
 
 class SttMetrics:
@@ -93,13 +97,14 @@ class SttMetrics:
         """The final transcript of an utterance, so long after its end."""
         self._finalization.observe(max(0.0, seconds))
 
-    def recognized(self, seconds: float, audio_s: float, *, interim: bool) -> None:
+    def recognized(self, model: ModelInfo, seconds: float, audio_s: float, *, interim: bool) -> None:
         """A recognition of so much audio took so many seconds in the model."""
         kind = "interim" if interim else "final"
         self._recognitions.labels(kind).observe(seconds)
         if audio_s > 0:
             self._factor.labels(kind).observe(seconds / audio_s)
-        attributes: tracing.Attributes = {"parley.stt.kind": kind, "parley.stt.audio_s": audio_s}
+        attributes = tracing.of_model(OPERATION, model.engine, model.name)
+        attributes |= {"parley.stt.kind": kind, "parley.stt.audio_s": audio_s}
         tracing.begin("recognize", attributes, at=time.monotonic() - seconds).end()
 
     def interim_stopped(self) -> None:

@@ -102,5 +102,6 @@ class RecordingTranscriber:
         ]
 
     def _recognized(self, recognition: Recognition, samples: Samples, *, interim: bool) -> None:
-        self._metrics.recognized(recognition.processing_s, to_seconds(len(samples)), interim=interim)
+        audio_s = to_seconds(len(samples))
+        self._metrics.recognized(self._schedule.info, recognition.processing_s, audio_s, interim=interim)
         self._processing_s += recognition.processing_s

@@ -157,7 +157,7 @@ class SegmentRecognizer:
         return recognition
 
     def _recognized(self, recognition: Recognition, samples: int, *, interim: bool) -> None:
-        self._metrics.recognized(recognition.processing_s, to_seconds(samples), interim=interim)
+        self._metrics.recognized(self._schedule.info, recognition.processing_s, to_seconds(samples), interim=interim)
         self.processing_s += recognition.processing_s
 
     async def _recognize_ahead(self, segment: _Segment, samples: Samples) -> Recognition:

@@ -11,6 +11,8 @@ from services.common.audio import Samples
 from services.common.instruments import Counter, Gauge, Histogram
 from services.common.metrics import FACTOR_BUCKETS, SECONDS_BUCKETS
 
+OPERATION = "text_to_speech"
+"""`gen_ai.operation.name` of synthesis, for which the conventions have no name of their own."""
 AUDIBLE = 0.001
 """-60 dB of full scale: a sample as loud as this is heard as the beginning of speech."""
 

@@ -26,7 +26,7 @@ from services.tts.domain import (
 )
 from services.tts.engines.base import Engine
 from services.tts.fallback import Fallback
-from services.tts.metrics import Onset, TtsMetrics
+from services.tts.metrics import OPERATION, Onset, TtsMetrics
 from services.tts.reading import as_said
 from services.tts.reading.lexicon import NO_LEXICON, Lexicon
 
@@ -102,6 +102,7 @@ class Synthesizer:
         audio_format = request.audio_format or segment.voice.native_format
         onset = Onset(self._metrics, segment.voice.native_format.sample_rate_hz)
         span = tracing.current()
+        span.set(tracing.of_model(OPERATION, segment.voice.engine) | {"gen_ai.output.type": "speech"})
         span.set({"parley.tts.voice": segment.voice.name, "parley.tts.characters": len(request.text)})
         if tracing.content():
             span.set({"parley.tts.text": request.text})

@@ -78,8 +78,10 @@ async def test_the_report_can_be_made_again(folder: tuple[Path, str], tmp_path: 
     out, _ = folder
     again = tmp_path / "again.html"
     async with parley("report", str(out), "-o", str(again)) as report:
-        code, _, errors = await report.ended()
+        code, printed, errors = await report.ended()
     assert (code, errors) == (0, "")
+    assert RESPONSE_TITLE in printed
+    assert "1 × RESOURCE_EXHAUSTED: too many sessions at once" in printed
     assert again.read_text() == (out / "report.html").read_text()
 
 
@@ -127,8 +129,9 @@ async def test_top_shows_every_program_once_and_who_is_down(
     stack: dict[str, RunningServer], folder: tuple[Path, str]
 ) -> None:
     addresses = [f"127.0.0.1:{server.metrics_port}" for server in stack.values()]
+    not_metrics = stack["orchestrator"].address
     async with parley(
-        "top", "--once", "--interval_s", "0.2", "--metrics", ",".join([*addresses, "127.0.0.1:1"])
+        "top", "--once", "--interval_s", "0.2", "--metrics", ",".join([*addresses, not_metrics, "127.0.0.1:1"])
     ) as top:
         code, printed, errors = await top.ended()
     assert (code, errors) == (0, "")
@@ -137,6 +140,7 @@ async def test_top_shows_every_program_once_and_who_is_down(
         assert rows[name][1:3] == [address, "up"]
     assert rows["?"][1:3] == ["127.0.0.1:1", "down"]
     assert "127.0.0.1:1: connection refused" in printed
+    assert f"{not_metrics}: what answers there is no program of Parley" in printed
     answered = int(rows["Response"][-1])
     assert answered >= 38
     assert rows["Converse"][:3] == ["Converse", "RESOURCE_EXHAUSTED", "1"]

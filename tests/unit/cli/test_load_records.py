@@ -23,8 +23,12 @@ def test_what_was_written_is_read_again_from_the_folder_and_from_the_file(tmp_pa
 
 def test_a_run_that_was_cut_off_is_read_as_far_as_it_came(tmp_path: Path) -> None:
     path = written(tmp_path) / records.FILE_NAME
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
-    assert records.read(path).ended is None
+    whole = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(whole[:5]))
+    cut = records.read(path)
+    assert cut.ended is None
+    path.write_text("".join(whole[:5]) + whole[5][:20])  # the disk was full in the middle of a record
+    assert records.read(path) == cut
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,20 @@ def test_a_frame_of_metrics_as_the_programs_write_them() -> None:
     assert "CANCELLED" not in text
 
 
+def test_answers_begun_at_a_pause_are_shown_by_what_became_of_them() -> None:
+    registry = CollectorRegistry()
+    ServerMetrics("orchestrator", registry)
+    turns = TurnMetrics(registry)
+    first = page(registry, 0.0)
+    quiet = drawn(Endpoint("a:1", "orchestrator", page(registry, 6.0), first))
+    assert line(quiet, "begun at a pause")[4:] == ["0"]
+    turns.confirmed(0.3)
+    turns.confirmed(0.3)
+    turns.discarded("Hello.", 1.0)
+    text = drawn(Endpoint("a:1", "orchestrator", page(registry, 60.0), first))
+    assert line(text, "begun at a pause")[4:] == ["2", "confirmed,", "1", "discarded"]
+
+
 def test_programs_that_are_down_are_shown_as_such() -> None:
     text = drawn(Endpoint("127.0.0.1:9464", "orchestrator", error="connection refused"), Endpoint("h:1", error="gone"))
     assert line(text, "orchestrator")[:3] == ["orchestrator", "127.0.0.1:9464", "down"]

@@ -47,5 +47,7 @@ async def test_an_utterance_is_a_part_of_the_turn_s_trace_and_tells_its_text_onl
         recognized, utterance, _ = spans
         assert utterance.parent == turn
         assert recognized.parent == utterance.context
+        assert recognized.attributes["gen_ai.operation.name"] == "speech_to_text"
+        assert recognized.attributes["gen_ai.request.model"] == "scripted"
         assert [name for name, _ in utterance.events] == ["end of speech", "turn ended"]
         assert utterance.attributes.get("parley.stt.transcript") == (texts(said)[0] if content else None)

@@ -234,6 +234,8 @@ async def test_the_span_of_a_request_tells_its_length_and_its_text_only_where_th
         with recorded(content=content) as spans, tracing.begin("served"):
             await events(made, SynthesisRequest("Hello."))
         (served,) = spans
+        assert served.attributes["gen_ai.operation.name"] == "text_to_speech"
+        assert served.attributes["gen_ai.output.type"] == "speech"
         assert served.attributes["parley.tts.characters"] == 6
         assert served.attributes["parley.tts.audio_s"] == pytest.approx(1.0)
         assert served.attributes.get("parley.tts.text") == ("Hello." if content else None)
