@@ -1,7 +1,13 @@
-"""What a session hears: live recognition that is opened at the first audio, and again after it failed."""
+"""What a session hears: live recognition that is opened at the first audio, and again after it failed.
+
+Where recognition fails that has worked, as that of a replica that dies, another one hears at once what was said since
+the last final transcript: the client is told nothing twice, and the user need not say it again.
+"""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from orchestrator import clock
@@ -13,13 +19,22 @@ from orchestrator.domain import (
     SpeechStopped,
     TranscriptCompleted,
 )
+from orchestrator.kept_audio import KeptAudio
 from orchestrator.stages.speech_to_text import NAME, Listening, SpeechToText
+from orchestrator.utterances import Utterances
 from services.common.audio_clock import AudioClock
-from services.common.errors import ParleyError, UpstreamTimeoutError
+from services.common.errors import ParleyError, UnavailableError, UpstreamTimeoutError
+
+log = logging.getLogger(__name__)
 
 RELISTEN_WAIT_S = 1.0
 """Recognition that fails is not opened more often than once in so long, or as the service asks for; audio that comes
-meanwhile is dropped. What has worked for longer is opened again at once: another replica may hear the rest."""
+meanwhile is dropped."""
+LEAD_S = 1.0
+"""Seconds of audio before the beginning of an utterance that are heard again with it: voice detection looks back, and
+tells of the beginning a moment later."""
+TAIL_S = 0.2
+"""Seconds after the end of an utterance that belong to it: silence, which has ended it, lasts longer."""
 
 
 class Hearing:
@@ -30,8 +45,8 @@ class Hearing:
         timeout_s: seconds after the end of what is said within which its transcript must come, and within which audio
             must be taken; else recognition has failed.
         on_event: called with each event.
-        on_lost: called where what is being said is lost: it was cleared, or recognition failed for a reason that is
-            given then. Recognition is opened again with later audio.
+        on_lost: called where what is being said is lost: it was cleared, or recognition failed, also when it was tried
+            again, for a reason that is given then. Recognition is opened again with later audio.
     """
 
     def __init__(
@@ -55,10 +70,17 @@ class Hearing:
         self._arrivals = AudioClock()
         self._deaf_until = 0.0
         self._deafness: ParleyError | None = None
-        self._untranscribed = 0
-        """Utterances that have ended, and whose final transcripts are still to come."""
-        self._told_to_end = False
-        """Whether the next of them is ended by the client: it counts already."""
+        self._kept = KeptAudio(config.input_format, 0.0)
+        self._utterances = Utterances()
+        self._transcribed_s = 0.0
+        """Up to where all words are known."""
+        self._tried_again = False
+        """Whether what is being said is heard for the second time."""
+        self._finishing = False
+        self._told_to_end = 0
+        """Utterances that the client has ended, and the service not yet."""
+        self._ends: deque[float | None] = deque()
+        """Where utterances have ended whose final transcripts are still to come; None: where the client has said so."""
         self._alarm: asyncio.TimerHandle | None = None
         self.utterance_id = ""
         """The service's own id of what is being said."""
@@ -78,13 +100,9 @@ class Hearing:
         if listening is None:
             return
         self._arrivals.arrived(len(audio) / self._config.input_format.bytes_per_second, now)
-        if not listening.add_audio(audio, idle=idle):
-            return
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await listening.send_audio()
-        except TimeoutError:
-            self._give_up(listening, "took no audio")
+        self._keep(audio)
+        if listening.add_audio(audio, idle=idle):
+            await self._in_time(listening, listening.send_audio())
 
     async def commit(self) -> None:
         """The user's turn ends here.
@@ -94,14 +112,11 @@ class Hearing:
         """
         listening = self._open(clock.now())
         if listening is not None:
-            if not self._told_to_end:
-                self._told_to_end = True
-                self._ended()
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await listening.end_utterance()
-            except TimeoutError:
-                self._give_up(listening, "took no audio")
+            self._told_to_end += 1
+            self._kept.turn_ended()
+            self._expect_transcript()
+            listening.add_end()
+            await self._in_time(listening, listening.send_audio())
         elif self._deafness is not None:
             raise self._deafness
 
@@ -123,8 +138,10 @@ class Hearing:
 
     async def finish(self) -> None:
         """No audio follows: wait for the last words."""
-        if self._listening is not None and self._listener is not None:
+        self._finishing = True
+        if self._listening is not None:
             await self._listening.finish()
+        while self._listener is not None and not self._listener.done():
             await self._listener
 
     async def aclose(self) -> None:
@@ -135,42 +152,92 @@ class Hearing:
 
     def _open(self, now: float) -> Listening | None:
         if self._listening is None and now >= self._deaf_until:
-            self._serial += 1
-            pauses = self._pauses and not self._config.turn_detection.manual
-            self._listening = self._stt.listen(self._config, pauses=pauses)
-            self._listener = asyncio.create_task(self._follow(self._listening, self._serial, self._arrivals.total_s))
+            self._kept = KeptAudio(self._config.input_format, self._arrivals.total_s)
+            self._listen()
         return self._listening
+
+    def _listen(self) -> Listening:
+        """Open recognition of what is kept, and of what follows."""
+        self._serial += 1
+        pauses = self._pauses and not self._config.turn_detection.manual
+        listening = self._listening = self._stt.listen(self._config, pauses=pauses)
+        for piece in self._kept.pieces():
+            if piece is None:
+                listening.add_end()
+            elif piece:
+                listening.add_audio(piece)
+        self._listener = asyncio.create_task(self._follow(listening, self._serial, self._kept.start_s))
+        return listening
 
     async def _follow(self, listening: Listening, serial: int, base_s: float) -> None:
         opened_at = clock.now()
+        works = False
         try:
+            if self._tried_again:
+                await self._in_time(listening, listening.send_audio())
+            if self._finishing:
+                await listening.finish()
             async for event in listening.events():
                 if listening is not self._listening:
                     return
+                works = True
                 self.utterance_id = event.item_id
-                self._watch(event)
-                self._on_event(_placed(event, f"{self._session_id}_input_{serial}_{event.item_id}", base_s))
+                placed = _placed(event, f"{self._session_id}_input_{serial}_{event.item_id}", base_s)
+                if (untold := self._utterances.told(placed)) is not None:
+                    self._watch(untold)
+                    self._on_event(untold)
         except ParleyError as error:
-            if listening is self._listening:
-                wait_s = max(RELISTEN_WAIT_S, error.retry_after_s or 0.0)
+            wait_s = max(RELISTEN_WAIT_S, error.retry_after_s or 0.0)
+            works = works or clock.now() >= opened_at + wait_s
+            if listening is self._listening and not (works and self._hear_again(error)):
                 self._deafness, self._deaf_until = error, opened_at + wait_s
                 self._on_lost(error)
         finally:
             if listening is self._listening:
                 self._forget()
 
+    def _hear_again(self, error: ParleyError) -> bool:
+        """Have what was not transcribed heard once more, where that may help; returns whether it is."""
+        said = self._utterances.since_s is not None or self._told_to_end > 0
+        if (said and self._tried_again) or not self._kept.whole or not isinstance(error, UnavailableError):
+            return False
+        log.warning("recognition was lost, another one hears the same audio", extra={"error": str(error)})
+        self._tried_again = True
+        self._utterances.begin_again()
+        self._listen()
+        self._set_alarm()
+        return True
+
+    def _keep(self, audio: bytes) -> None:
+        """Keep audio until its words are known; while nobody speaks, the latest."""
+        self._kept.add(audio)
+        since_s = self._utterances.since_s
+        place_s = (self._arrivals.total_s if since_s is None else since_s) - LEAD_S
+        self._kept.forget_before(max(place_s, self._transcribed_s))
+
+    async def _in_time(self, listening: Listening, sending: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await sending
+        except TimeoutError:
+            self._give_up(listening, "took no audio")
+
     def _watch(self, event: ListeningEvent) -> None:
         """Note which final transcripts are still to come."""
         if isinstance(event, SpeechStopped):
-            if not self._told_to_end:
-                self._ended()
-            self._told_to_end = False
+            self._ends.append(None if self._told_to_end else event.end_s + TAIL_S)
+            self._told_to_end = max(0, self._told_to_end - 1)
+            self._expect_transcript()
         elif isinstance(event, TranscriptCompleted):
-            self._untranscribed = max(0, self._untranscribed - 1)
+            self._tried_again = False
+            end_s = self._ends.popleft() if self._ends else None
+            if end_s is None:
+                self._kept.forget_turn()
+            else:
+                self._transcribed_s = end_s
             self._set_alarm()
 
-    def _ended(self) -> None:
-        self._untranscribed += 1
+    def _expect_transcript(self) -> None:
         if self._alarm is None:
             self._set_alarm()
 
@@ -179,7 +246,7 @@ class Hearing:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if self._untranscribed and (listening := self._listening) is not None:
+        if (self._ends or self._told_to_end) and (listening := self._listening) is not None:
             late = "did not transcribe in time"
             self._alarm = asyncio.get_running_loop().call_later(self._timeout_s, self._give_up, listening, late)
 
@@ -192,7 +259,9 @@ class Hearing:
 
     def _forget(self) -> None:
         """There is no recognition now, and nothing to wait for."""
-        self._listening, self._untranscribed, self._told_to_end = None, 0, False
+        self._listening, self._told_to_end, self._tried_again = None, 0, False
+        self._ends.clear()
+        self._utterances.clear()
         self._set_alarm()
 
 

@@ -1,6 +1,7 @@
 """The client of the speech-to-text service."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,11 @@ _STEP_S = 0.032
 """Seconds of a step of voice detection: smaller messages would bring nothing sooner, and each one costs."""
 _IDLE_STEPS = 6
 """Steps in a message while nobody speaks: the beginning of speech is then known up to 160 ms later, its end as ever."""
+
+
+_MAX_BYTES = 60_000
+"""Of audio in a message."""
+_END = stt_service_pb2.StreamingTranscribeRequest(force_end_of_utterance=stt_service_pb2.ForceEndOfUtterance())
 
 
 class SpeechToText:
@@ -71,7 +77,8 @@ class Listening:
         self._call = call
         self._cancelled = False
         self._step_bytes = int(config.input_format.bytes_per_second * _STEP_S)
-        self._unsent: list[bytes] = []
+        self._unsent: list[bytes | None] = []
+        self._sending = asyncio.Lock()
         self._received_bytes = self._sent_bytes = 0
         self._opening: stt_service_pb2.StreamingConfig | None = stt_service_pb2.StreamingConfig(
             config=_transcription_config(config),
@@ -89,24 +96,30 @@ class Listening:
         steps = self._received_bytes // self._step_bytes - self._sent_bytes // self._step_bytes
         return steps >= (_IDLE_STEPS if idle else 1)
 
-    async def send_audio(self) -> None:
-        """Pass on all that was added; waits where the service does not keep up."""
-        if self._unsent:
-            audio = b"".join(self._unsent)
-            self._unsent.clear()
-            self._sent_bytes = self._received_bytes
-            await self._send(stt_service_pb2.StreamingTranscribeRequest(audio=audio))
+    def add_end(self) -> None:
+        """The utterance ends here: its final transcript is asked for with the audio before."""
+        self._unsent.append(None)
 
-    async def end_utterance(self) -> None:
-        """Ask for the final transcript now."""
-        await self.send_audio()
-        force = stt_service_pb2.ForceEndOfUtterance()
-        await self._send(stt_service_pb2.StreamingTranscribeRequest(force_end_of_utterance=force))
+    async def send_audio(self) -> None:
+        """Pass on all that was added, in order; waits where the service does not keep up."""
+        async with self._sending:
+            unsent, self._unsent = self._unsent, []
+            self._sent_bytes = self._received_bytes
+            for ends, pieces in itertools.groupby(unsent, lambda piece: piece is None):
+                if ends:
+                    for _ in pieces:
+                        await self._send(_END)
+                else:
+                    audio = b"".join(piece for piece in pieces if piece)
+                    for at in range(0, len(audio), _MAX_BYTES):
+                        request = stt_service_pb2.StreamingTranscribeRequest(audio=audio[at : at + _MAX_BYTES])
+                        await self._send(request)
 
     async def finish(self) -> None:
         """No audio follows; what is being said is still transcribed."""
         await self.send_audio()
-        await self._call.done_writing()
+        async with self._sending:
+            await self._call.done_writing()
 
     def cancel(self) -> None:
         """Stop, and forget what was said."""

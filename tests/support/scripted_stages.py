@@ -154,6 +154,7 @@ class ScriptedListening:
         self.pauses = pauses
         self.heard: asyncio.Queue[ListeningEvent | ParleyError | None] = asyncio.Queue()
         self.sent: list[bytes] = []
+        """Audio; what is empty ends an utterance."""
         self._unsent: list[bytes] = []
         self.idle: list[bool] = []
         self.forced = 0
@@ -171,7 +172,8 @@ class ScriptedListening:
         self.sent += self._unsent
         self._unsent.clear()
 
-    async def end_utterance(self) -> None:
+    def add_end(self) -> None:
+        self._unsent.append(b"")
         self.forced += 1
 
     async def finish(self) -> None:

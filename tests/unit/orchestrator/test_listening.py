@@ -1,5 +1,6 @@
 """How a session's audio goes to the recogniser."""
 
+import asyncio
 from typing import Any
 
 from parley.stt.v1 import stt_service_pb2 as pb
@@ -17,9 +18,14 @@ class RecordedCall:
     def __init__(self) -> None:
         self.written: list[pb.StreamingTranscribeRequest] = []
         self.done = False
+        self.busy = False
 
     async def write(self, request: pb.StreamingTranscribeRequest) -> None:
+        assert not self.busy, "gRPC takes one message at a time"
+        self.busy = True
+        await asyncio.sleep(0)
         self.written.append(request)
+        self.busy = False
 
     async def done_writing(self) -> None:
         self.done = True
@@ -67,9 +73,31 @@ async def test_large_messages_go_on_at_once() -> None:
 async def test_what_is_left_goes_before_the_end_of_an_utterance_and_of_the_stream() -> None:
     call, audio = listening()
     await hear(audio, FRAME)
-    await audio.end_utterance()
+    audio.add_end()
+    await audio.send_audio()
     assert [request.WhichOneof("request") for request in call.written] == ["config", "audio", "force_end_of_utterance"]
     await hear(audio, bytes(2))
     await audio.finish()
     assert call.audio_bytes == [640, 2]
     assert call.done
+
+
+async def test_what_was_added_goes_in_order_and_in_messages_of_a_size_that_every_server_takes() -> None:
+    call, audio = listening()
+    for piece in (bytes(50_000), bytes(50_000), None, bytes(2), None):
+        audio.add_end() if piece is None else audio.add_audio(piece)
+    await audio.send_audio()
+    kinds = [request.WhichOneof("request") for request in call.written]
+    end = "force_end_of_utterance"
+    assert kinds == ["config", "audio", "audio", end, "audio", end]
+    assert call.audio_bytes == [60_000, 40_000, 2]
+
+
+async def test_two_who_send_at_a_time_do_not_write_at_a_time() -> None:
+    call, audio = listening()
+    audio.add_audio(bytes(2))
+    first = asyncio.create_task(audio.send_audio())
+    await asyncio.sleep(0)
+    audio.add_audio(bytes(4))
+    await asyncio.gather(first, audio.send_audio())
+    assert call.audio_bytes == [2, 4]

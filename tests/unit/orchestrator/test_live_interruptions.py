@@ -19,7 +19,7 @@ from orchestrator.domain import (
 )
 from orchestrator.messages import user_message
 from orchestrator.stages.language_model import GenerationStarted
-from services.common.errors import InvalidArgumentError, UpstreamError
+from services.common.errors import InvalidArgumentError, UpstreamTimeoutError
 from tests.support.live_client import Client
 from tests.support.scripted_stages import answer
 
@@ -172,7 +172,7 @@ async def test_lost_recognition_lets_a_held_answer_go_on() -> None:
         await client.until(AudioDelta)
         client.hear(SpeechStarted("v", 1.5))
         await client.until(SpeechStarted)
-        client.hear(UpstreamError("the speech-to-text service is not reachable"))
+        client.hear(UpstreamTimeoutError("the speech-to-text service took too long"))
         await client.until(Failure)
         await client.until(AudioDelta)
 

@@ -18,9 +18,13 @@ from orchestrator.domain import (
     TranscriptUpdated,
     TurnDetection,
 )
-from services.common.errors import UpstreamError
+from services.common.errors import InvalidArgumentError, UnreachableError, UpstreamError
 from tests.support.live_client import SECOND, Client
-from tests.support.scripted_stages import answer
+from tests.support.scripted_stages import ScriptedListening, answer
+
+SPEECH, MORE = b"\1\0" * 16_000, b"\2\0" * 16_000
+"""A second each."""
+LOST = UnreachableError("the speech-to-text service is not reachable")
 
 
 @pytest.mark.parametrize("manual", [False, True])
@@ -99,12 +103,109 @@ async def test_failed_recognition_is_told_and_the_session_lives_on(monkeypatch: 
     monkeypatch.setattr("orchestrator.hearing.RELISTEN_WAIT_S", 0.0)
     async with Client(answer("Hello.")) as client:
         await client.session.append_audio(SECOND)
-        client.hear(UpstreamError("the speech-to-text service is not reachable"))
+        client.hear(InvalidArgumentError("no", field="session.language_code"))
         failure = await client.until(Failure)
-        assert "speech-to-text" in failure.error.message
+        assert failure.error.field == "session.language_code"
         assert failure.item_id == ""
         await client.say("hi")
         assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
+
+
+async def test_what_is_said_while_recognition_is_lost_is_heard_by_another_and_nothing_is_told_twice() -> None:
+    async with Client(answer("Hello.")) as client:
+        await client.session.append_audio(SECOND)
+        await client.session.append_audio(SPEECH)
+        client.hear(SpeechStarted("u", 1.1), LOST)
+        started = await client.until(SpeechStarted)
+        await client.session.append_audio(MORE)
+        assert b"".join(client.stages.stt.opened[1].sent) == SPEECH + MORE
+        client.hear(SpeechStarted("v", 0.1), SpeechStopped("v", 1.9), TranscriptCompleted("v", "hi", "en"))
+        stopped, completed = await client.until(SpeechStopped), await client.until(TranscriptCompleted)
+        assert started.item_id == stopped.item_id == completed.item_id
+        assert stopped.end_s == pytest.approx(2.9)
+        assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
+        assert client.kinds().count("SpeechStarted") == 1
+        assert "Failure" not in client.kinds()
+
+
+async def test_what_was_transcribed_is_not_heard_again() -> None:
+    async with Client(answer("Hello.")) as client:
+        await client.session.append_audio(SPEECH)
+        client.hear(SpeechStarted("u", 0.0), SpeechStopped("u", 0.5), TranscriptCompleted("u", "hi", "en"))
+        await client.until(ResponseDone)
+        await client.session.append_audio(MORE)
+        await client.session.append_audio(SECOND)
+        client.hear(SpeechStarted("w", 2.1), LOST)
+        await client.until(SpeechStarted)
+        await client.session.append_audio(SECOND)
+        sent = b"".join(client.stages.stt.opened[1].sent)
+        assert sent.endswith(SECOND + SECOND)
+        assert SPEECH[-16_000:] not in sent, "the second before the utterance begins with what is known"
+
+
+async def test_a_turn_that_the_client_has_ended_is_ended_again() -> None:
+    config = SessionConfig(turn_detection=TurnDetection(manual=True))
+    async with Client(answer("Hello."), config=config) as client:
+        await client.session.append_audio(SPEECH)
+        await client.session.commit_audio()
+        client.hear(SpeechStarted("u", 0.1), SpeechStopped("u", 0.9), LOST)
+        await client.until(SpeechStopped)
+        while len(client.stages.stt.opened) < 2 or not client.stages.stt.opened[1].sent:
+            await asyncio.sleep(0.01)
+        assert client.stages.stt.opened[1].sent == [SPEECH, b""]
+        client.hear(SpeechStarted("v", 0.1), SpeechStopped("v", 0.9), TranscriptCompleted("v", "hi", "en"))
+        assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
+        assert client.kinds().count("SpeechStopped") == 1
+
+
+async def test_recognition_that_is_lost_again_is_told() -> None:
+    async with Client() as client:
+        await client.session.append_audio(SECOND)
+        client.hear(SpeechStarted("u", 0.1), LOST)
+        started = await client.until(SpeechStarted)
+        while len(client.stages.stt.opened) < 2:
+            await asyncio.sleep(0.01)
+        client.hear(SpeechStarted("v", 0.1), LOST)
+        failure = await client.until(Failure)
+        assert failure.error is LOST
+        assert failure.item_id == started.item_id
+
+
+async def test_recognition_that_is_lost_while_nobody_speaks_is_opened_again_without_a_word() -> None:
+    async with Client(answer("Hello.")) as client:
+        for _ in range(3):
+            await client.session.append_audio(SECOND)
+            await asyncio.sleep(1.0)
+            client.hear(LOST)
+            await asyncio.sleep(0.01)
+        assert len(client.stages.stt.opened) == 4
+        await client.say("hi")
+        assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
+        assert "Failure" not in client.kinds()
+
+
+async def test_the_last_words_of_a_client_that_sends_nothing_more_are_heard_again_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finished: list[ScriptedListening] = []
+
+    async def finish(self: ScriptedListening) -> None:
+        finished.append(self)
+
+    monkeypatch.setattr(ScriptedListening, "finish", finish)
+    async with Client(answer("Hello.")) as client:
+        await client.session.append_audio(SPEECH)
+        client.hear(SpeechStarted("u", 0.1))
+        await client.until(SpeechStarted)
+        finishing = asyncio.create_task(client.session.finish())
+        await asyncio.sleep(0.01)
+        client.hear(LOST)
+        while len(finished) < 2:
+            await asyncio.sleep(0.01)
+        assert finished == client.stages.stt.opened
+        client.hear(SpeechStarted("v", 0.1), SpeechStopped("v", 0.9), TranscriptCompleted("v", "hi", "en"), None)
+        assert (await client.until(ResponseDone)).status is ResponseStatus.COMPLETED
+        await finishing
 
 
 async def test_an_utterance_whose_transcript_fails_is_named() -> None:

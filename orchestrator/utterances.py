@@ -1,0 +1,80 @@
+"""The utterances of a session whose final transcripts are still to come. Pure."""
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+from orchestrator.domain import (
+    ListeningEvent,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptCompleted,
+)
+
+
+@dataclass
+class Utterance:
+    """Attributes:
+    item_id: what the client calls it.
+    start_s: seconds from the session's first audio, as `end_s`.
+    end_s: None while it lasts.
+    """
+
+    item_id: str
+    start_s: float
+    end_s: float | None = None
+
+
+class Utterances:
+    """In the order in which they are spoken. Where recognition is lost, another one hears the same audio: what the
+    client knows of an utterance already is not told again, and its item keeps its id.
+    """
+
+    def __init__(self) -> None:
+        self._known: list[Utterance] = []
+        self._to_come: deque[Utterance] = deque()
+        self._called: dict[str, Utterance] = {}
+
+    @property
+    def since_s(self) -> float | None:
+        """Where the oldest begins; None where there is none."""
+        return self._known[0].start_s if self._known else None
+
+    def clear(self) -> None:
+        """None of them will be transcribed."""
+        self._known.clear()
+        self._to_come.clear()
+        self._called.clear()
+
+    def begin_again(self) -> None:
+        """All of them will be heard once more, under other ids."""
+        self._to_come = deque(self._known)
+        self._called.clear()
+
+    def told(self, event: ListeningEvent) -> ListeningEvent | None:
+        """The event under the id that the client knows; None where it has been told of it.
+
+        Args:
+            event: its place is in seconds from the session's first audio, its id unique.
+        """
+        if isinstance(event, SpeechStarted | SpeechStopped) and event.item_id not in self._called:
+            if not self._to_come:
+                start_s = event.start_s if isinstance(event, SpeechStarted) else event.end_s
+                new = self._called[event.item_id] = Utterance(event.item_id, start_s)
+                self._known.append(new)
+            else:
+                self._called[event.item_id] = self._to_come.popleft()
+                if isinstance(event, SpeechStarted):
+                    return None
+        utterance = self._called.get(event.item_id)
+        if utterance is None:
+            return event
+        if isinstance(event, TranscriptCompleted):
+            self._known.remove(utterance)
+            del self._called[event.item_id]
+        elif utterance.end_s is not None and isinstance(event, SpeechStopped | SpeechPaused | SpeechResumed):
+            return None
+        elif isinstance(event, SpeechStopped):
+            utterance.end_s = event.end_s
+        return replace(event, item_id=utterance.item_id)
