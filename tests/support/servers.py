@@ -30,6 +30,8 @@ class RunningServer:
     process: asyncio.subprocess.Process
     logs: list[dict[str, object]] = field(default_factory=list)
     port: "asyncio.Future[int]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    serving: asyncio.Event = field(default_factory=asyncio.Event)
+    """Whether its log says so: all lines before have been read."""
 
     @property
     def pid(self) -> int:
@@ -108,6 +110,8 @@ async def _read_logs(stream: asyncio.StreamReader, started: RunningServer) -> No
         started.logs.append(entry if isinstance(entry, dict) else {"message": text})
         if started.logs[-1]["message"] == "listening" and not started.port.done():
             started.port.set_result(int(str(entry["port"])))
+        elif started.logs[-1]["message"] == "serving":
+            started.serving.set()
     if not started.port.done():
         started.port.set_exception(RuntimeError(_obituary(started)))
 
@@ -120,7 +124,7 @@ async def _until_serving(started: RunningServer, reader: "asyncio.Task[None]") -
         stub: Any = health_pb2_grpc.HealthStub(channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest(service=""), wait_for_ready=True)
         # A watch that waits for readiness outlives the process: the end of its log ends the wait.
-        serving = asyncio.create_task(_serving(watch))
+        serving = asyncio.create_task(_serving(watch, started))
         try:
             await asyncio.wait((serving, reader), return_when=asyncio.FIRST_COMPLETED)
             if serving.done() and serving.result():
@@ -132,10 +136,11 @@ async def _until_serving(started: RunningServer, reader: "asyncio.Task[None]") -
     raise RuntimeError(_obituary(started))
 
 
-async def _serving(watch: Any) -> bool:
+async def _serving(watch: Any, started: RunningServer) -> bool:
     try:
         async for response in watch:
             if response.status == health_pb2.HealthCheckResponse.SERVING:
+                await started.serving.wait()
                 return True
     except grpc.aio.AioRpcError:
         return False
