@@ -43,7 +43,7 @@ class Told:
 async def told() -> Any:
     async with otlp_receiver() as receiver:
         async with rotel(receiver) as endpoint:
-            on = (f"--otlp_endpoint={endpoint}",)
+            on = (f"--otlp_endpoint={endpoint}", "--log_level=debug")
             long_answer = (*on, "--fake_tts_ms_per_character=200")
             async with fake_stack(
                 orchestrator=on,
@@ -85,6 +85,8 @@ async def test_each_turn_is_one_connected_trace_of_all_programs(told: Told) -> N
             span.name for span in told.receiver.of_trace(session_trace)
         }
     assert {span.service for span in single} == PROGRAMS - {"parley-stt"}
+    lengths = ", ".join(f"{len(turn)} of {len({span.service for span in turn})} programs" for turn in told.turns)
+    print(f"{len(told.turns)} traces with spans: {lengths}")  # noqa: T201  shown by pytest -rP
 
 
 async def test_a_client_that_traces_its_call_finds_the_turn_in_its_own_trace(told: Told) -> None:
@@ -112,6 +114,15 @@ async def test_the_model_s_span_speaks_the_conventions_of_generative_ai(told: To
     assert chat.attributes["gen_ai.usage.output_tokens"] == len(ANSWER.split())
     assert chat.attributes["gen_ai.response.time_to_first_chunk"] > 0
     assert chat.events == ("model began", "first token", "first speech segment")
+
+
+async def test_the_work_of_every_model_is_told_in_those_conventions(told: Told) -> None:
+    names = {(span.service, span.attributes.get("gen_ai.operation.name")) for span in told.turns[0]}
+    assert {work for work in names if work[1]} == {
+        ("parley-stt", "speech_to_text"),
+        ("parley-llm", "chat"),
+        ("parley-tts", "text_to_speech"),
+    }
 
 
 async def test_speech_in_and_out_and_the_interruption_are_there(told: Told) -> None:

@@ -25,11 +25,21 @@ def test_rules_and_dashboard_are_of_metrics_that_exist() -> None:
             assert name in recorded, f"{name}: {query}"
 
 
-def test_every_alert_has_a_test() -> None:
+def test_every_alert_has_a_test_where_it_fires_and_one_where_it_does_not() -> None:
     alerts = {rule["alert"] for rule in rules() if "alert" in rule}
     tests = yaml.safe_load((FOLDER / "tests" / "alerts.test.yaml").read_text("utf-8"))["tests"]
-    fired = {case["alertname"] for test in tests for case in test.get("alert_rule_test", ()) if case.get("exp_alerts")}
-    assert fired == alerts
+    cases = [case for test in tests for case in test.get("alert_rule_test", ())]
+    assert {case["alertname"] for case in cases if case.get("exp_alerts")} == alerts
+    assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == alerts
+
+
+def test_every_alert_says_what_to_do_about_it() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    headings = {heading.lower() for heading in re.findall(r"^### `(\w+)`", page, re.MULTILINE)}
+    for rule in rules():
+        if "alert" in rule:
+            place, _, heading = rule["annotations"]["runbook"].partition("#")
+            assert (place, heading in headings) == ("docs/operations.md", True), rule["alert"]
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian: prometheus) is not installed")
