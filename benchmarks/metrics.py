@@ -20,6 +20,7 @@ from services.common.otlp import OtlpSink
 from services.llm.backends.base import Capabilities
 from services.llm.domain import Timings, Usage
 from services.llm.metrics import GenerationMetrics
+from services.llm.turn_meter import TurnMeter
 from services.stt.domain import ModelInfo
 from services.stt.metrics import SttMetrics
 from services.tts.metrics import Onset, TtsMetrics
@@ -36,7 +37,7 @@ def events() -> dict[str, Callable[[], object]]:
     stt, tts, llm = SttMetrics(registry), TtsMetrics(registry), GenerationMetrics(registry)
     whisper = ModelInfo("whisper", "faster-whisper", ("en",), supports_word_timings=True)
     able = Capabilities("model", "transformers", in_process=True)
-    meter, onset, block = llm.turn(able), Onset(tts, 24_000), np.zeros(2_400, np.float32)
+    meter, onset, block = TurnMeter(llm, able), Onset(tts, 24_000), np.zeros(2_400, np.float32)
     usage, timings = Usage(500, 40, 400, 0), Timings(0.001, 0.15, 0.2, 0.9)
     steps, ok = TurnTimings(0.4, 0.5, 0.65, 0.7, 0.8, 4.0), grpc.StatusCode.OK.name
 

@@ -22,9 +22,9 @@ PROGRAMS = {
     "parley-stt": ("services.stt.metrics:SttMetrics",),
     "parley-llm": (
         "services.llm.metrics:GenerationMetrics",
-        "services.llm.metrics:ProviderMetrics",
+        "services.llm.backends.api.metrics:ProviderMetrics",
         "services.llm.metrics:CompactionMetrics",
-        "services.llm.metrics:ImageMetrics",
+        "services.llm.images.metrics:ImageMetrics",
     ),
     "parley-tts": ("services.tts.metrics:TtsMetrics",),
 }

@@ -11,7 +11,8 @@ from services.llm.conversation import stores
 from services.llm.conversation.conversations import Conversations
 from services.llm.images.images import Images
 from services.llm.images.limits import ImageLimits
-from services.llm.metrics import CompactionMetrics, GenerationMetrics, ImageMetrics
+from services.llm.images.metrics import ImageMetrics
+from services.llm.metrics import CompactionMetrics, GenerationMetrics
 from services.llm.servicer import ConversationServicer, LanguageModelServicer
 from services.llm.settings import LlmSettings
 from services.llm.turns import TurnDefaults, Turns

@@ -40,12 +40,13 @@ from services.llm.domain import (
 from services.llm.idle import Idle
 from services.llm.images.images import Images, has_images
 from services.llm.languages import reply_request
-from services.llm.metrics import GenerationMetrics, TurnMeter
+from services.llm.metrics import GenerationMetrics
 from services.llm.relay import Relay
 from services.llm.speech.segments import Segmenter
 from services.llm.tools.calls import callable_tools
 from services.llm.trace_content import as_json
 from services.llm.turn import Turn
+from services.llm.turn_meter import TurnMeter
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Turns:
             ParleyError: where the turn cannot be run or fails; it leaves no trace in the conversation then.
         """
         self._check(asked)
-        meter = self._metrics.turn(self._backend.capabilities)
+        meter = TurnMeter(self._metrics, self._backend.capabilities)
         clock = _Clock(time.monotonic(), meter)
         response_id = new_id("resp")
         async with meter, self._let_in(asked, response_id) as (conversation, messages, running):

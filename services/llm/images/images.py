@@ -12,7 +12,7 @@ from services.common.errors import InvalidArgumentError, OverloadedError
 from services.llm.domain import ContentPart, ImagePart, Message, TextPart
 from services.llm.images.cache import ImageCache
 from services.llm.images.limits import ImageError, ImageLimits
-from services.llm.metrics import ImageMetrics
+from services.llm.images.metrics import ImageMetrics
 
 if TYPE_CHECKING:
     from services.llm.images.fetch import Fetcher

@@ -13,7 +13,7 @@ from services.llm.domain import ImagePart, Message, Role, TextPart
 from services.llm.images.cache import ImageCache
 from services.llm.images.images import EARLIER, LOST, Images
 from services.llm.images.limits import ImageError, ImageLimits
-from services.llm.metrics import ImageMetrics
+from services.llm.images.metrics import ImageMetrics
 from tests.support.pictures import movie, picture
 
 LIMITS = ImageLimits(100_000, 1_000_000, 0, 3, 100_000, 5.0)

@@ -16,6 +16,7 @@ from services.llm.backends.api import failures, startup
 from services.llm.backends.api.clocks import Clocks, Limits
 from services.llm.backends.api.connection import Connection, read_chunks
 from services.llm.backends.api.failures import ProviderFailure
+from services.llm.backends.api.metrics import provider_metrics
 from services.llm.backends.api.provider import Provider, find_provider
 from services.llm.backends.api.reader import AnswerReader
 from services.llm.backends.api.retries import Retries
@@ -25,7 +26,6 @@ from services.llm.backends.api.tool_ids import ToolIds
 from services.llm.backends.base import Backend, Capabilities, RoleNames
 from services.llm.backends.stop_strings import StopStrings
 from services.llm.domain import BackendEvent, Finished, FinishReason, GenerationRequest, ReasoningDelta, TextDelta
-from services.llm.metrics import provider_metrics
 
 if TYPE_CHECKING:
     from services.llm.settings import LlmSettings
