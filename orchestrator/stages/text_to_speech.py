@@ -1,6 +1,7 @@
 """The client of the text-to-speech service."""
 
 import contextlib
+import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -12,8 +13,10 @@ from orchestrator.domain import SessionConfig
 from orchestrator.stages.calls import Timeouts, check_name, explained, responses, when_there_is_room
 from orchestrator.stages.language_model import SpeechSegment
 from services.common.channel import id_metadata
-from services.common.errors import VoiceNotFoundError
+from services.common.errors import UnavailableError, VoiceNotFoundError
 from services.common.wire import audio_format_message, seconds
+
+log = logging.getLogger(__name__)
 
 NAME = "text-to-speech"
 _Response: TypeAlias = tts_service_pb2.SynthesizeResponse | None
@@ -50,6 +53,9 @@ class TextToSpeech:
         """The audio of a segment in the session's output format, as it comes, and when its words are said, where the
         engine knows. Closing the generator stops the service.
 
+        Where a replica dies in the middle, another one is asked for the same text, once, and heard from where the first
+        broke off: most engines say the same text with the same samples, and of the others a join is heard.
+
         Raises:
             ParleyError: where the call fails.
         """
@@ -62,6 +68,36 @@ class TextToSpeech:
             previous_text=previous_text,
         )
 
+        told_bytes = told_words = 0
+        for last_try in (False, True):
+            skip_bytes, skip_words = told_bytes, told_words
+            try:
+                async with contextlib.aclosing(self._answers(request)) as answers:
+                    async for response in answers:
+                        if response.HasField("audio"):
+                            audio = response.audio.data[skip_bytes:]
+                            skip_bytes -= min(skip_bytes, len(response.audio.data))
+                            told_bytes += len(audio)
+                            if audio:
+                                yield audio
+                        elif response.HasField("word_timing"):
+                            if skip_words:
+                                skip_words -= 1
+                                continue
+                            told_words += 1
+                            timing = response.word_timing
+                            yield WordTiming(timing.text, seconds(timing.start_offset), seconds(timing.end_offset))
+                return
+            except UnavailableError as error:
+                if last_try or not told_bytes:
+                    raise
+                log.warning("speech broke off, another replica says the rest", extra={"error": str(error)})
+
+    async def _answers(
+        self, request: tts_service_pb2.SynthesizeRequest
+    ) -> AsyncGenerator[tts_service_pb2.SynthesizeResponse, None]:
+        """What the service sends; it is asked again where it has no room at first."""
+
         async def begin() -> tuple[AsyncGenerator[tts_service_pb2.SynthesizeResponse, None], _Response]:
             call = self._stub.Synthesize(request, timeout=self._timeouts.work_s, metadata=id_metadata())
             return (answers := responses(call, NAME)), await anext(answers, None)
@@ -69,11 +105,7 @@ class TextToSpeech:
         answers, response = await when_there_is_room(begin)
         async with contextlib.aclosing(answers):
             while response is not None:
-                if response.HasField("audio"):
-                    yield response.audio.data
-                elif response.HasField("word_timing"):
-                    timing = response.word_timing
-                    yield WordTiming(timing.text, seconds(timing.start_offset), seconds(timing.end_offset))
+                yield response
                 response = await anext(answers, None)
 
     async def check_voice(self, name: str) -> None:

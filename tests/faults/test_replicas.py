@@ -66,8 +66,11 @@ async def test_a_killed_replica_ends_no_session_and_costs_a_turn_at_most(name: s
         running_turns = [asyncio.create_task(ask(client)) for client in clients]
         await pair[0].kill()
         ended = await asyncio.gather(*running_turns)
-        assert set(ended) <= {pb.RESPONSE_STATUS_COMPLETED, pb.RESPONSE_STATUS_FAILED}
-        assert ended.count(pb.RESPONSE_STATUS_COMPLETED) >= SESSIONS // 2 - 1
+        lost = ended.count(pb.RESPONSE_STATUS_FAILED)
+        assert ended.count(pb.RESPONSE_STATUS_COMPLETED) == SESSIONS - lost
+        if name != "llm":  # where an answer that has begun is not begun again
+            assert lost == 0
+        assert lost < SESSIONS * 4 // 5, "conversations stay at one of the two, by a hash of their ids"
         assert set(await asyncio.gather(*map(ask, clients))) == {pb.RESPONSE_STATUS_COMPLETED}
 
 
