@@ -75,6 +75,7 @@ class Stack:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         for process in self.processes.values():
             process.log_path.write_text("")
+        failure: Exception | None = None  # raised at the end: before 3.11.4 Python wraps what is raised in `except*`
         try:
             async with asyncio.TaskGroup() as group:
                 services = [p for name, p in self.processes.items() if name != ORCHESTRATOR.name]
@@ -88,7 +89,9 @@ class Stack:
                     await orchestrator.until_ready()
                 await asyncio.gather(*ready)
         except* CliError as failures:
-            raise failures.exceptions[0] from None
+            failure = failures.exceptions[0]
+        if failure is not None:
+            raise failure
 
     async def supervise(self) -> None:
         """Watch for ever; a program that ends is named and, a second later, started again on its port.
@@ -96,12 +99,15 @@ class Stack:
         Raises:
             CliError: where one ends too often.
         """
+        failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for name in self.processes:
                     group.create_task(self._keep_alive(name))
         except* CliError as failures:
-            raise failures.exceptions[0] from None
+            failure = failures.exceptions[0]
+        if failure is not None:
+            raise failure
 
     async def restart(self, name: str) -> None:
         """Start a program that has ended again, on the same port, so that those who know it find it; wait for it.

@@ -195,6 +195,7 @@ class Turn:
         await self.output.played_out()
 
     async def _work_on_it(self) -> None:
+        failure: Exception | None = None  # raised at the end: before 3.11.4 Python wraps what is raised in `except*`
         try:
             async with asyncio.timeout(self._options.timeout_s) as deadline, asyncio.TaskGroup() as group:
                 speech = Speech(self._stages.tts, self._config, self.output, lambda: self._progress(deadline))
@@ -203,10 +204,12 @@ class Turn:
             self.output.end_audio()
             self._check_said()
         except* ParleyError as failures:
-            raise failures.exceptions[0] from None
+            failure = failures.exceptions[0]
         except* TimeoutError:
             late = text_to_speech.NAME if speech.synthesizing else language_model.NAME
-            raise UpstreamTimeoutError(f"the {late} service did not go on in time", retry_after_s=1.0) from None
+            failure = UpstreamTimeoutError(f"the {late} service did not go on in time", retry_after_s=1.0)
+        if failure is not None:
+            raise failure
 
     def _check_said(self) -> None:
         """Refuse an answer of nothing but emoji or dots: who listens would wait in silence."""
