@@ -1,5 +1,7 @@
 """`parley token`: a new token for a caller."""
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +49,10 @@ def _add(file: Path, entry: dict[str, object]) -> None:
         new = file.with_name(file.name + ".new")
         new.touch(0o600)
         new.write_text(yaml.safe_dump({"tokens": [*entries, entry]}, sort_keys=False), "utf-8")
+        if file.exists():  # whoever may read it may still: the user of a container
+            known = file.stat()
+            new.chmod(stat.S_IMODE(known.st_mode))
+            os.chown(new, known.st_uid, known.st_gid)
         new.replace(file)
     except (OSError, ValueError) as error:
         raise CliError(f"{file}: {error}") from None

@@ -82,6 +82,16 @@ def test_with_tls_no_server_is_insecure_and_all_have_their_certificates() -> Non
         assert {str(Path(environment[f"PARLEY_TLS_{file}"]).parent) for file in ("CERT", "KEY")} == {"/etc/parley/tls"}
 
 
+@needs_compose
+def test_with_tokens_the_orchestrator_alone_has_them() -> None:
+    services = Compose(None, DEPLOY / "compose.tokens.yaml", TOKENS="/tokens").config("*")["services"]
+    asking = {name: service for name, service in services.items() if "/tokens" in str(service)}
+    assert asking.keys() == {"orchestrator"}
+    file = Path(asking["orchestrator"]["environment"]["PARLEY_AUTH_TOKEN_FILE"])
+    mounted = {volume["target"]: volume["source"] for volume in asking["orchestrator"]["volumes"]}
+    assert mounted == {str(file.parent): "/tokens"}
+
+
 def _is_known(variable: str) -> bool:
     name = variable.removeprefix(ENV_PREFIX).lower()
     return (

@@ -1,11 +1,13 @@
 """deploy/kubernetes: every overlay against Kubernetes' own schemas, and what schemas cannot know."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +40,22 @@ OLD_VERSIONS = ("policy/v1beta1", "autoscaling/v2beta2")
 MARGIN_S = 10
 NO_SCHEMA = {"ServiceMonitor"}
 WORKLOADS = {"Deployment", "StatefulSet"}
+MEASURED_MB = {
+    name: figure["resident_mb"]
+    for name, figure in json.loads((ROOT / "benchmarks/results/memory.json").read_text("utf-8"))["figures"].items()
+}
+"""Memory of each server with the embedded models after a conversation (`python -m benchmarks.memory`)."""
+OWN_NAMESPACE = {"kubernetes.io/metadata.name": "parley"}
 METRICS = set(re.findall(r"^\| `([a-z0-9_]+)`", (ROOT / "docs" / "metrics.md").read_text("utf-8"), re.MULTILINE))
 Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Labels of a pod, and of its namespace."""
+
+    labels: dict[str, str]
+    namespace: dict[str, str] = field(default_factory=lambda: OWN_NAMESPACE)
 
 
 def build(folder: Path) -> list[Manifest]:
@@ -56,7 +72,7 @@ def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if request.param != EVERYTHING:
         return build(FOLDER / "overlays" / request.param)
     folder = tmp_path_factory.mktemp("everything")
-    write_kustomization(folder, "cpu", "gateway", "monitoring")
+    write_kustomization(folder, "cpu", "gateway", "monitoring", "tokens")
     return build(folder)
 
 
@@ -114,6 +130,15 @@ def test_with_tls_nothing_is_insecure_and_probes_ask_where_there_is_none(tmp_pat
         assert {volume["name"] for volume in pod["volumes"]} >= {folders["/etc/parley/tls"]}
 
 
+def test_with_tokens_the_orchestrator_alone_has_them(tmp_path: Path) -> None:
+    write_kustomization(tmp_path, "cpu", "tokens")
+    asking = {name: pod for name, pod in pods(build(tmp_path)) if "parley-tokens" in str(pod)}
+    assert asking.keys() == {"orchestrator"}
+    server = asking["orchestrator"]["containers"][0]
+    file = next(given["value"] for given in server["env"] if given["name"] == "PARLEY_AUTH_TOKEN_FILE")
+    assert {"name": "tokens", "mountPath": str(Path(file).parent), "readOnly": True} in server["volumeMounts"]
+
+
 def test_the_newest_schemas_know_every_field(manifests: list[Manifest]) -> None:
     """Of the overlay for old clusters, whatever is not of an old version."""
     for manifest in manifests:
@@ -163,6 +188,59 @@ def test_every_container_asks_for_what_it_needs(manifests: list[Manifest]) -> No
             assert "cpu" not in limits, name
 
 
+def test_servers_with_the_embedded_models_ask_for_the_memory_that_was_measured_and_may_take_twice_that() -> None:
+    for name, pod in pods(build(FOLDER / "overlays" / "cpu")):
+        if name in SERVERS:
+            resources = pod["containers"][0]["resources"]
+            assert megabytes(resources["requests"]["memory"]) >= MEASURED_MB[name], name
+            assert megabytes(resources["limits"]["memory"]) >= 2 * MEASURED_MB[name], name
+
+
+def megabytes(quantity: str) -> float:
+    return int(quantity[:-2]) * {"Mi": 2**20, "Gi": 2**30}[quantity[-2:]] / 1e6
+
+
+def test_a_gpu_is_asked_for_by_the_language_model_alone() -> None:
+    everyone = dict(pods(build(FOLDER / "overlays" / "gpu")))
+    limits = {name: pod["containers"][0]["resources"]["limits"] for name, pod in everyone.items()}
+    assert {name for name, limit in limits.items() if "nvidia.com/gpu" in limit} == {"llm"}
+    server = everyone["llm"]["containers"][0]
+    assert server["image"] == "parley-llm-gpu"
+    assert {"name": "PARLEY_LLM_DEVICE", "value": "cuda"} in server["env"]
+    assert [toleration["key"] for toleration in everyone["llm"]["tolerations"]] == ["nvidia.com/gpu"]
+
+
+def test_images_that_were_put_on_a_node_are_not_looked_for_elsewhere(manifests: list[Manifest]) -> None:
+    """An image without a tag is fetched at each start unless that is said: a site without a network has no registry."""
+    for name, pod in pods(manifests):
+        for container in containers(pod):
+            assert ":" in container["image"] or container["imagePullPolicy"] == "IfNotPresent", (
+                name,
+                container["name"],
+            )
+
+
+def test_what_is_carried_to_a_site_without_a_network_is_all_that_its_pods_run(tmp_path: Path) -> None:
+    write_kustomization(tmp_path, "cpu", "gateway")
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    (carried,) = re.findall(r"^docker save (.*) \| gzip", page, re.MULTILINE)
+    assert set(carried.split()) == {
+        container["image"] for _, pod in pods(build(tmp_path)) for container in containers(pod)
+    }
+
+
+def test_a_server_has_all_probes_spreads_over_zones_and_nodes_and_goes_one_at_a_time(manifests: list[Manifest]) -> None:
+    found = dict(pods(manifests))
+    budgets = of_kind(manifests, "PodDisruptionBudget")
+    for name in SERVERS:
+        assert len(probes(found[name])) == 3, name
+        assert [spread["topologyKey"] for spread in found[name]["topologySpreadConstraints"]] == [
+            "topology.kubernetes.io/zone",
+            "kubernetes.io/hostname",
+        ]
+        assert budgets[name]["spec"]["maxUnavailable"] == 1
+
+
 def test_probes_and_services_name_ports_that_exist(manifests: list[Manifest]) -> None:
     for name, pod in pods(manifests):
         for container in pod["containers"]:
@@ -192,6 +270,61 @@ def test_selectors_match_pods(manifests: list[Manifest]) -> None:
             selector = found["spec"]["podSelector" if kind == "NetworkPolicy" else "selector"]
             as_labels = {"matchLabels": selector} if kind == "Service" else selector
             assert any(matches(as_labels, labels) for labels in everyone) or not selector, (kind, name)
+
+
+def test_pods_reach_whom_they_call_and_nobody_else(manifests: list[Manifest]) -> None:
+    """By the NetworkPolicies, as no network here enforces them."""
+    policies = list(of_kind(manifests, "NetworkPolicy").values())
+    ports = {
+        name: {port["name"] for container in pod["containers"] for port in container["ports"]}
+        for name, pod in pods(manifests)
+    }
+    inside = {labels["app.kubernetes.io/name"]: Peer(labels) for labels in labels_of_pods(manifests)}
+    peers = inside | {
+        "client": Peer({}, {"parley/client": "true"}),
+        "prometheus": Peer({}, {"kubernetes.io/metadata.name": "monitoring"}),
+        "stranger": Peer({}, {"kubernetes.io/metadata.name": "default"}),
+    }
+    open_to = {
+        (source, target, port)
+        for source, caller in peers.items()
+        for target, called in inside.items()
+        for port in ports[target]
+        if source != target and reaches(policies, caller, called, port)
+    }
+    expected = {("client", "orchestrator", "grpc"), ("llm", "redis", "redis")}
+    expected |= {("orchestrator", stage, "grpc") for stage in SERVERS - {"orchestrator"}}
+    expected |= {("prometheus", name, "metrics") for name in SERVERS}
+    if "gateway" in inside:
+        expected |= {("gateway", "orchestrator", "grpc"), ("prometheus", "gateway", "probes")}
+        expected |= {(anybody, "gateway", "clients") for anybody in ("client", "prometheus", "stranger")}
+    assert open_to == expected
+
+
+def reaches(policies: list[Manifest], caller: Peer, called: Peer, port: str) -> bool:
+    """Whether both sides' policies let a connection through: that of a pod which none selects is free."""
+    for kind, peers, own, other in (("Ingress", "from", called, caller), ("Egress", "to", caller, called)):
+        chosen = [
+            policy["spec"]
+            for policy in policies
+            if kind in policy["spec"]["policyTypes"] and is_peer({"podSelector": policy["spec"]["podSelector"]}, own)
+        ]
+        rules = [rule for spec in chosen for rule in spec.get(kind.lower(), ())]
+        if chosen and not any(
+            port in {given["port"] for given in rule["ports"]}
+            and (peers not in rule or any(is_peer(term, other) for term in rule[peers]))
+            for rule in rules
+        ):
+            return False
+    return True
+
+
+def is_peer(term: Manifest, peer: Peer) -> bool:
+    """A term of a policy's `from` or `to`: without a namespaceSelector its pods are of the policy's own namespace."""
+    if "ipBlock" in term:
+        return False
+    namespaces = term.get("namespaceSelector", {"matchLabels": OWN_NAMESPACE})
+    return matches(namespaces, peer.namespace) and matches(term.get("podSelector", {}), peer.labels)
 
 
 def test_the_services_that_are_called_are_headless_and_can_be_found(manifests: list[Manifest]) -> None:

@@ -1,5 +1,6 @@
 """Tokens on real servers: who is let in, what each token may use, and to whom a conversation belongs."""
 
+import stat
 import subprocess
 import sys
 import time
@@ -279,7 +280,10 @@ async def test_parley_token_makes_one_that_the_server_takes(tmp_path: Path) -> N
         command = (sys.executable, "-m", "cli", "token", *words, "--file", str(file))
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
 
-    first, second = make("acme"), make("other", "--requests_per_minute", "1")
+    first = make("acme")
+    file.chmod(0o640)
+    second = make("other", "--requests_per_minute", "1")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert first not in file.read_text()
     async with running("tts", "--tts=fake", f"--auth_token_file={file}") as server:
         assert (await voices(server.address, first))[0] is grpc.StatusCode.OK
