@@ -54,8 +54,8 @@ class TransformersBackend(Backend):
         # twenty times as long. Read once, when torch is loaded; whoever knows better sets it himself.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         # oneDNN compiles a product for each size that comes. A thousand of them would stay: half a gigabyte and more.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-        os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+        os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
         if settings.llm_device not in ("", "cpu"):
             await self._thread.run(_check_device, settings.llm_device)
         packaged = "bfloat16" if settings.llm_torch_dtype == "bfloat16" else "float32"

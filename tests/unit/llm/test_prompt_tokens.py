@@ -38,6 +38,16 @@ def test_the_longest_text_that_is_known_counts() -> None:
     assert prompts.tokens("any<end>anything<end>") == [2, 1, 2, 3, 1]
 
 
+def test_what_was_said_longest_ago_is_forgotten_where_tokens_are_many() -> None:
+    prompts = PromptTokens(cut, ["<end>"], most=5)
+    for answer in ("anything", "another"):
+        prompts.remember(answer, [1, 2])
+    prompts.remember("another", [7, 8, 9])
+    assert (prompts.tokens("anything"), prompts.tokens("another")) == ([1, 2], [7, 8, 9])
+    prompts.remember("word", [4])
+    assert (prompts.tokens("anything"), prompts.tokens("another")) == (cut("anything"), [7, 8, 9])
+
+
 def test_text_is_not_taken_apart_within_a_word() -> None:
     prompts = PromptTokens(cut, ["<end>"])
     prompts.remember("any", [2])

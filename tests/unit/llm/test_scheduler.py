@@ -132,6 +132,17 @@ def test_alone_a_prompt_takes_larger_slices() -> None:
     assert pace.budget(0) > pace.budget(4) > 0
 
 
+def test_a_machine_that_slept_changes_slices_little() -> None:
+    pace = Pace()
+    for _ in range(20):
+        pace.saw(4, 0, 0.02)
+    before = pace.budget(4)
+    pace.saw(4, 0, 300.0)
+    assert pace.budget(4) == before
+    pace.saw(0, 100, 300.0)
+    assert pace.budget(4) > before / 3
+
+
 def test_a_short_prompt_joins_as_if_nobody_else_were_at_work_and_others_in_slices() -> None:
     pace = Pace()
     for _ in range(20):

@@ -40,6 +40,8 @@ from services.llm.domain import (
 from services.llm.tools.calls import callable_tools
 
 _PROBE = "Hello"
+_REMEMBERED = 16
+"""Times the tokens of the pool that prompts are remembered of: each turn with all of its history."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class BatchedLanguageModel:
             keep=options.cache_bytes != 0,
             flush=self._courier.deliver,
         )
-        self._prompts = PromptTokens(self._cut, loaded.template.control_tokens)
+        self._prompts = PromptTokens(self._cut, loaded.template.control_tokens, capacity * _REMEMBERED)
         self._text = ThreadPoolExecutor(1, "llm-text")
         torch.manual_seed(secrets.randbits(63))
         self._engine.start()

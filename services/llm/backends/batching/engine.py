@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _CALIBRATION_STEPS = 4
 _MANY_TOKENS = 32
 """Tokens of prompts in a step from which on all threads have enough to do each."""
-_TIDY_S = 10.0
+_TIDY_S = 2.0
 """Seconds between two times that free memory is given back. Steps take pieces of ever other sizes, and what is left
 between them would be an ever larger part of what the process holds."""
 

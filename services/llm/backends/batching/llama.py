@@ -186,7 +186,7 @@ class LlamaForward:
                     1,
                 )
             halves = turning.unflatten(2, (2, size // 2))
-            turned = torch.addcmul(halves * cos, halves.flip(2), sin).flatten(2)
+            turned = (halves * cos).addcmul_(halves.flip(2), sin).flatten(2)
             key, value = turned[:, heads:].transpose(0, 1), qkv[:, rotated_heads:].transpose(0, 1)
             with self._meeting.attention(step.rows, self.shape, heads):
                 seen = pool.attend(index, turned[:, :heads], key, value, layer.scale, layer.window)
@@ -194,7 +194,7 @@ class LlamaForward:
                 if not len(step.wanted):
                     return None
                 x, seen = x[step.wanted], seen[step.wanted]
-            x = x + layer.out(seen.reshape(len(x), -1))
+            x += layer.out(seen.reshape(len(x), -1))
             both = layer.gate_up(rms_norm(x, x.shape[-1:], layer.norm2, layer.eps))
-            x = x + layer.down(silu(both[:, : self._inner]) * both[:, self._inner :])
+            x += layer.down(silu(both[:, : self._inner], inplace=True).mul_(both[:, self._inner :]))
         return self._head(rms_norm(x, x.shape[-1:], self._norm, self._eps))

@@ -1,6 +1,9 @@
 """How long steps take, and so how much of a prompt may join one. Pure."""
 
 _WEIGHT = 0.4
+_BELIEVED = 4.0
+"""Times what is known that a step may take and be believed: one that takes longer was held up (a machine that sleeps, a
+container that is paused), and slices measured by it would be as long."""
 _SHARE = 0.55
 """Of the time of steps that only decode, what prompts may add: streams keep more than half of their pace."""
 _SLICE_S = 0.04
@@ -33,11 +36,11 @@ class Pace:
         added = 0.0
         if not prompt_tokens:
             known = self._rows.get(rows)
-            self._rows[rows] = seconds if known is None else known + _WEIGHT * (seconds - known)
+            self._rows[rows] = seconds if known is None else _towards(known, seconds)
         else:
             added = max(seconds - self.step_s(rows), seconds * 0.1)
             if prompt_tokens >= _LEAST_SLICE:
-                self._token_s += _WEIGHT * (added / prompt_tokens - self._token_s)
+                self._token_s = _towards(self._token_s, added / prompt_tokens)
         debt = self._debt_s + added - _SHARE * self.step_s(rows) if rows else 0.0
         self._debt_s = min(max(debt, 0.0), _MOST_DEBT_S)
 
@@ -54,3 +57,7 @@ class Pace:
         if self._debt_s:
             return 0
         return max(_LEAST_SLICE, min(self._most, int(max(_SLICE_S, self.step_s(rows) * _SHARE) / self._token_s)))
+
+
+def _towards(known: float, seen: float) -> float:
+    return known + _WEIGHT * (min(seen, known * _BELIEVED) - known)

@@ -19,12 +19,15 @@ class PromptTokens:
         cut: text to tokens, control tokens included.
         borders: the control tokens' texts. What follows one of them is cut as if it stood alone, so that a prompt may
             be taken apart before it.
+        most: tokens of all that is remembered; a conversation's turns hold what was said before them, each.
     """
 
-    def __init__(self, cut: Callable[[str], Sequence[int]], borders: Iterable[str]) -> None:
+    def __init__(self, cut: Callable[[str], Sequence[int]], borders: Iterable[str], most: int = 1 << 18) -> None:
         self._cut = cut
         self._borders = tuple(border for border in borders if border and self._is_border(border))
         self._known: OrderedDict[str, array[int]] = OrderedDict()
+        self._most = most
+        self._held = 0
 
     def tokens(self, prompt: str) -> list[int]:
         """A prompt's tokens."""
@@ -41,10 +44,10 @@ class PromptTokens:
     def remember(self, text: str, tokens: Sequence[int]) -> None:
         """A prompt with its answer, and the tokens that they had."""
         if self._borders:
+            self._held += len(tokens) - len(self._known.pop(text, ()))
             self._known[text] = array("i", tokens)
-            self._known.move_to_end(text)
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
+            while len(self._known) > _REMEMBERED or self._held > self._most:
+                self._held -= len(self._known.popitem(last=False)[1])
 
     def _may_part(self, prompt: str, place: int) -> bool:
         return place == len(prompt) or prompt.startswith(self._borders, place)
