@@ -11,7 +11,7 @@ import websockets
 from parley.agent.v1 import agent_service_pb2 as pb
 
 from cli.word_errors import word_error_rate
-from tests.support.compose import DEPLOY, Compose, needs_compose
+from tests.support.compose import DEPLOY, TESTS, Compose, needs_compose
 from tests.support.docker_engine import Engine
 from tests.support.microphone import open_microphone, recording
 from tests.support.redis_server import free_port
@@ -74,7 +74,7 @@ async def test_the_embedded_stack_holds_a_spoken_conversation_and_ends_within_it
 @pytest.mark.usefixtures("images")
 async def test_the_profile_llama_cpp_answers_in_place_of_the_embedded_model(engine: Engine) -> None:
     settings = {"COMPOSE_PROFILES": "llama-cpp", "LLM": "llm-llama-cpp", "LLM_CPU_REPLICAS": "0"}
-    compose = Compose(engine, **settings)
+    compose = Compose(engine, TESTS / "short.yaml", **settings)
     try:
         await compose.up()
         assert not await compose.containers("llm-cpu")

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import pytest
@@ -16,6 +17,8 @@ from parley.agent.v1 import agent_service_pb2 as pb
 
 from tests.support.compose import TESTS, Compose, calls_served, needs_compose
 from tests.support.docker_engine import Engine
+from tests.support.envoy import write_certificate
+from tests.support.redis_server import free_port
 from tests.support.stack import Conversation, conversation
 
 pytestmark = [
@@ -28,17 +31,39 @@ pytestmark = [
 STREAMING, CALLERS = 30, 50
 PATIENCE_S = 20.0
 """Seconds after an error within which a response may still come: longer than an answer takes."""
-SETTINGS = {
-    "PARLEY_CONVERSATION_STORE": "redis://redis:6379",
-    "PARLEY_DRAIN_WAIT_S": "1",
-    "PARLEY_DRAIN_GRACE_S": "8",  # sessions and their streams to the STT go on until then
-}
+PROMETHEUS = "http://127.0.0.1:9090"
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Where it is published, and whom to trust."""
+
+    folder: Path
+    address: str
+    credentials: grpc.ChannelCredentials
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
+    folder = tmp_path_factory.mktemp("tls")
+    credentials = grpc.ssl_channel_credentials(write_certificate(folder))
+    folder.chmod(0o755)  # Envoy is another user
+    (folder / "tls.key").chmod(0o644)
+    return Gateway(folder, f"localhost:{free_port()}", credentials)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def compose(engine: Engine, images: dict[str, str]) -> AsyncIterator[Compose]:
-    """The stack on fakes, with Redis; down at the end, and nothing left."""
-    project = Compose(engine, TESTS / "fakes.yaml", COMPOSE_PROFILES="redis", **SETTINGS)
+async def compose(engine: Engine, images: dict[str, str], gateway: Gateway) -> AsyncIterator[Compose]:
+    """The stack on fakes, with Redis, gateway and Prometheus; down at the end, and nothing left."""
+    settings = {
+        "COMPOSE_PROFILES": "redis,gateway,monitoring",
+        "GATEWAY_TLS": str(gateway.folder),
+        "GATEWAY_PUBLISH": gateway.address.replace("localhost", "127.0.0.1"),
+        "PARLEY_CONVERSATION_STORE": "redis://redis:6379",
+        "PARLEY_DRAIN_WAIT_S": "1",
+        "PARLEY_DRAIN_GRACE_S": "8",  # sessions and their streams to the STT go on until then
+    }
+    project = Compose(engine, TESTS / "fakes.yaml", **settings)
     try:
         await project.up()
         yield project
@@ -68,13 +93,28 @@ async def spoken_turn(client: Conversation) -> "pb.ResponseDone":
     return ended
 
 
+async def test_a_client_outside_talks_through_the_gateway(compose: Compose, gateway: Gateway) -> None:
+    assert [container["State"] for container in await compose.containers("gateway")] == ["running"]
+    async with conversation(gateway.address, credentials=gateway.credentials) as client:
+        assert (await spoken_turn(client)).status == pb.RESPONSE_STATUS_COMPLETED
+
+
+async def test_prometheus_scrapes_every_replica(engine: Engine, compose: Compose) -> None:
+    servers = {container["ID"] for container in await compose.containers("orchestrator", "stt", "llm-cpu", "tts")}
+    (prometheus,) = await compose.containers("prometheus")
+    ask = ("exec", prometheus["ID"], "promtool", "query", "instant", PROMETHEUS, 'up{job="parley"} == 1')
+    while len((await asyncio.to_thread(engine.docker, *ask)).splitlines()) < len(servers):
+        await asyncio.sleep(0.5)
+
+
 async def test_replicas_that_are_added_share_the_work_and_one_that_is_killed_ends_no_session(
     engine: Engine, compose: Compose
 ) -> None:
     await compose.up("--no-recreate", "--scale", "tts=3")
+    listeners = [container["ID"] for container in await compose.containers("stt")]
     speakers = [container["ID"] for container in await compose.containers("tts")]
-    assert len(speakers) == 3
-    while not all([await calls_served(engine, speaker) for speaker in speakers]):
+    assert (len(listeners), len(speakers)) == (2, 3)
+    while not all([await calls_served(engine, replica) for replica in (*listeners, *speakers)]):
         async with conversation(compose.address) as client:
             assert (await spoken_turn(client)).status == pb.RESPONSE_STATUS_COMPLETED
 
@@ -154,6 +194,16 @@ async def test_a_rolling_restart_of_every_service_fails_no_turn_in_silence(engin
     print(f"rolling restart of every service under {CALLERS} conversations: {dict(counts)}")
     assert counts["failed in silence"] == 0
     assert counts["completed"] > 0.9 * (counts["completed"] + counts["failed with an apology"])
+
+
+async def test_a_turn_that_no_model_answers_is_apologised_for(compose: Compose) -> None:
+    """By the orchestrator of the image, whose Python may be an older one than that of all other tests."""
+    async with conversation(compose.address) as client:
+        await compose.do("stop", "llm-cpu")
+        assert (await spoken_turn(client)).status == pb.RESPONSE_STATUS_FAILED
+        failure = next(event.error for event in client.events if event.WhichOneof("event") == "error")
+        assert "language model service" in failure.message
+        assert "Sorry" in "".join(event.response_output_text_delta.delta for event in client.events)
 
 
 async def state(engine: Engine, container: str, name: str) -> str:

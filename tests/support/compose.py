@@ -1,6 +1,7 @@
 """deploy/compose.yaml under test: its images, built once, and stacks of its services."""
 
 import asyncio
+import importlib.resources
 import json
 import os
 import shutil
@@ -22,11 +23,14 @@ TESTS = ROOT / "tests" / "deploy"
 BASE = "python:3.11-slim-bookworm"
 TAG = "test"
 WHEELS = f"parley-wheels:{TAG}"
-REDIS = f"parley-redis:{TAG}"
-_REDIS = f"""FROM {BASE}
-RUN apt-get update && apt-get install --yes --no-install-recommends redis-server && install -d -o 999 -g 999 /data
-WORKDIR /data
-"""
+REDIS, PROMETHEUS, ENVOY = (f"parley-{name}:{TAG}" for name in ("redis", "prometheus", "envoy"))
+_INSTALL = f"FROM {BASE}\nRUN apt-get update && apt-get install --yes --no-install-recommends"
+_OTHERS = {
+    REDIS: f"{_INSTALL} redis-server && install -d -o 999 -g 999 /data\nWORKDIR /data\n",
+    PROMETHEUS: f"{_INSTALL} prometheus && install -d -o 65534 -g 65534 /prometheus\n"
+    'USER 65534:65534\nENTRYPOINT ["prometheus"]\n',
+}
+"""In place of the official images, as those are: their user, their folder of data."""
 _COMPOSE = Path(sys.executable).with_name("docker-compose")
 _METRICS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9464/metrics').read().decode())"
 needs_compose = pytest.mark.skipif(not _COMPOSE.exists(), reason="docker-compose is missing: make install-deploy")
@@ -50,6 +54,8 @@ class Compose:
             **(os.environ if engine is None else engine.environment),
             "TAG": TAG,
             "REDIS_IMAGE": REDIS,
+            "PROMETHEUS_IMAGE": PROMETHEUS,
+            "ENVOY_IMAGE": ENVOY,
             "PUBLISH": self.address,
             "HEALTH_INTERVAL": "2s",
             **settings,
@@ -103,7 +109,10 @@ def build_images(engine: Engine, *targets: str) -> dict[str, str]:
     for target in targets:
         options = ("--file", str(DEPLOY / "docker" / "Dockerfile"), "--target", target, "--tag", images[target])
         engine.docker("build", "--quiet", *options, *_index_options(), "--build-arg", f"WHEELS={WHEELS}", str(ROOT))
-    engine.docker("build", "--quiet", "--tag", REDIS, "-", stdin=_REDIS)
+    for image, dockerfile in _OTHERS.items():
+        engine.docker("build", "--quiet", "--tag", image, "-", stdin=dockerfile)
+    build = ("build", "--quiet", "--file", "-", "--tag", ENVOY, str(importlib.resources.files("envoy._bin")))
+    engine.docker(*build, stdin=f"FROM {BASE}\nCOPY envoy /usr/local/bin/\n")
     return {target: images[target] for target in targets}
 
 

@@ -7,15 +7,11 @@ import sys
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.certificates import Authority
 from tests.support.servers import ROOT
 
 FOLDER = ROOT / "deploy" / "envoy"
@@ -33,23 +29,12 @@ class Envoy:
 
 
 def write_certificate(folder: Path) -> bytes:
-    """A self-signed certificate of this host as tls.crt and tls.key; returns it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-    form = serialization.PrivateFormat.PKCS8
-    (folder / "tls.crt").write_bytes(certificate)
-    (folder / "tls.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-    return certificate
+    """A certificate of this host as tls.crt and tls.key; returns that of its authority."""
+    authority = Authority(folder)
+    own = authority.certify("localhost", "127.0.0.1")
+    shutil.copy(own.cert, folder / "tls.crt")
+    shutil.copy(own.key, folder / "tls.key")
+    return authority.cert.read_bytes()
 
 
 def write_config(name: str, folder: Path, changes: Mapping[str, str]) -> Path:
