@@ -144,7 +144,7 @@ bench: install ## measure all that README and docs/ state (an hour and more); re
 
 KUBERNETES := build/kubernetes-1.20
 test-old-cluster: install-deploy $(KUBERNETES)/pause ## apply the manifests to a real Kubernetes 1.20, built first (ten minutes), until its pods answer
-	$(BIN)/pytest tests/deploy/test_old_cluster.py
+	$(BIN)/pytest tests/deploy/test_old_cluster.py -rPs
 
 $(KUBERNETES)/pause: tests/deploy/build-kubernetes
 	tests/deploy/build-kubernetes $(KUBERNETES)

@@ -62,6 +62,17 @@ def test_a_server_is_told_to_stop_itself_and_knows_how_to_be_probed(
     assert not config.get("StopSignal") or config["StopSignal"] == "SIGTERM"
 
 
+@pytest.mark.parametrize("target", SERVERS)
+def test_models_are_cached_on_a_volume_and_nothing_tells_how_the_image_was_built(
+    engine: Engine, images: dict[str, str], target: str
+) -> None:
+    volumes = inspect(engine, images[target])["Config"]["Volumes"] or {}
+    assert ("/var/cache/parley" in volumes) is (target in ("stt", "llm", "llm-api"))
+    layers = engine.docker("history", "--no-trunc", images[target])
+    assert "COPY /opt/venv" in layers
+    assert not [word for word in ("PIP_", "ca_bundle", "wheels") if word in layers]
+
+
 def test_the_probe_follows_the_servers_health_and_sigterm_ends_it_at_once(
     engine: Engine, images: dict[str, str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def test_an_overlay_is_accepted_with_the_component_for_old_clusters(old: Cluster
     write_kustomization(tmp_path, overlay, "gateway", "old-cluster")
     manifests = build(tmp_path)
     done = old.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
+    print(f"{overlay}: {len(manifests)} manifests accepted")
     assert len(done.splitlines()) == len(manifests)
 
 
@@ -86,12 +88,14 @@ def test_its_pods_become_ready_and_answer(old: Cluster, engine: Any, images: dic
     old.kubectl("create", "namespace", NAMESPACE)
     secret = ("create", "secret", "generic", "parley-redis", "--from-literal=password=abc123")
     old.kubectl("-n", NAMESPACE, *secret)
+    begun = time.monotonic()
     old.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(build(tmp_path)))
     for name in ("statefulset/redis", "deployment/llm", "deployment/stt", "deployment/tts", "deployment/orchestrator"):
         try:
             until(functools.partial(ready, old, name), f"{name} is ready", 300)
         except TimeoutError:
             pytest.fail(f"{name} is not ready:\n{old.kubectl('-n', NAMESPACE, 'describe', 'pods')}")
+    print(f"all pods ready after {time.monotonic() - begun:.0f} s")
     pod = ("get", "pod", "-l", "app.kubernetes.io/name=orchestrator", "-o", "jsonpath={.items[0].status.podIP}")
     asyncio.run(answered(f"{old.kubectl('-n', NAMESPACE, *pod)}:50050"))
 
@@ -104,6 +108,7 @@ async def answered(address: str) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         stub: Any = agent_service_pb2_grpc.VoiceAgentServiceStub(channel)
         events = [event async for event in stub.Respond(pb.RespondRequest(text="What is the moon?"), timeout=120)]
+    print(f"answered {events[-1].response_done.transcript!r}")
     assert events[-1].response_done.status == pb.RESPONSE_STATUS_COMPLETED
     assert any(event.WhichOneof("event") == "response_output_audio_delta" for event in events)
 
