@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from services.common.settings import ServerSettings, load
 from services.llm.settings import LlmSettings
 from services.stt.settings import SttSettings
 from services.tts.settings import TtsSettings
+from tests.support.network_policies import Peer, matches, reaches
 from tests.support.servers import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -45,17 +45,8 @@ MEASURED_MB = {
     for name, figure in json.loads((ROOT / "benchmarks/results/memory.json").read_text("utf-8"))["figures"].items()
 }
 """Memory of each server with the embedded models after a conversation (`python -m benchmarks.memory`)."""
-OWN_NAMESPACE = {"kubernetes.io/metadata.name": "parley"}
 METRICS = set(re.findall(r"^\| `([a-z0-9_]+)`", (ROOT / "docs" / "metrics.md").read_text("utf-8"), re.MULTILINE))
 Manifest = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Labels of a pod, and of its namespace."""
-
-    labels: dict[str, str]
-    namespace: dict[str, str] = field(default_factory=lambda: OWN_NAMESPACE)
 
 
 def build(folder: Path) -> list[Manifest]:
@@ -102,16 +93,6 @@ def containers(pod: Manifest) -> list[Manifest]:
 
 def labels_of_pods(manifests: list[Manifest]) -> list[dict[str, str]]:
     return [found["spec"]["template"]["metadata"]["labels"] for found in of_kind(manifests, *WORKLOADS).values()]
-
-
-def matches(selector: Manifest, labels: dict[str, str]) -> bool:
-    """A label selector, with the operator that is used here."""
-    wanted = selector.get("matchLabels", {}).items() <= labels.items()
-    return wanted and all(
-        labels.get(term["key"]) in term["values"]
-        for term in selector.get("matchExpressions", ())
-        if term["operator"] == "In"
-    )
 
 
 def test_with_tls_nothing_is_insecure_and_probes_ask_where_there_is_none(tmp_path: Path) -> None:
@@ -301,32 +282,6 @@ def test_pods_reach_whom_they_call_and_nobody_else(manifests: list[Manifest]) ->
     assert open_to == expected
 
 
-def reaches(policies: list[Manifest], caller: Peer, called: Peer, port: str) -> bool:
-    """Whether both sides' policies let a connection through: that of a pod which none selects is free."""
-    for kind, peers, own, other in (("Ingress", "from", called, caller), ("Egress", "to", caller, called)):
-        chosen = [
-            policy["spec"]
-            for policy in policies
-            if kind in policy["spec"]["policyTypes"] and is_peer({"podSelector": policy["spec"]["podSelector"]}, own)
-        ]
-        rules = [rule for spec in chosen for rule in spec.get(kind.lower(), ())]
-        if chosen and not any(
-            port in {given["port"] for given in rule["ports"]}
-            and (peers not in rule or any(is_peer(term, other) for term in rule[peers]))
-            for rule in rules
-        ):
-            return False
-    return True
-
-
-def is_peer(term: Manifest, peer: Peer) -> bool:
-    """A term of a policy's `from` or `to`: without a namespaceSelector its pods are of the policy's own namespace."""
-    if "ipBlock" in term:
-        return False
-    namespaces = term.get("namespaceSelector", {"matchLabels": OWN_NAMESPACE})
-    return matches(namespaces, peer.namespace) and matches(term.get("podSelector", {}), peer.labels)
-
-
 def test_the_services_that_are_called_are_headless_and_can_be_found(manifests: list[Manifest]) -> None:
     services = of_kind(manifests, "Service")
     for name in SERVERS:
@@ -377,7 +332,7 @@ def test_secrets_are_named_and_never_held(manifests: list[Manifest]) -> None:
     for name, pod in pods(manifests):
         for container in containers(pod):
             for given in container.get("env", ()):
-                secret = re.search("PASSWORD|API_KEY|AUTH", given["name"])
+                secret = re.search("(PASSWORD|API_KEY|AUTH|TOKEN)$", given["name"])
                 assert not secret or "secretKeyRef" in given["valueFrom"], (name, given)
 
 
