@@ -10,6 +10,8 @@ from services.common import errors
 from services.common.status import from_rpc_error
 
 _DETAILS_KEY = "grpc-status-details-bin"
+_NO_HTTP2 = "Failed parsing HTTP/2"
+"""In the details of gRPC's own status, where something answers in another protocol."""
 _OF_THE_SERVER = (errors.UnavailableError, errors.OverloadedError, errors.UpstreamTimeoutError)
 
 
@@ -36,6 +38,8 @@ def explain(error: grpc.aio.AioRpcError, program: Program, target: str, *, conne
     if code is grpc.StatusCode.UNAVAILABLE and not connected:
         if uses_tls():
             return CliError(f"nothing at {target} that TLS trusts: see --tls_ca, --tls_server_name, --tls_cert")
+        if _NO_HTTP2 in (error.details() or ""):
+            return CliError(f"what listens at {target} speaks no gRPC, or only with TLS: see --tls, --tls_ca")
         return CliError(f"nothing listens at {target}; start it with `parley up`")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return CliError(f"what listens at {target} is not {program.title}")

@@ -1,5 +1,7 @@
 """Failed calls become one line that names the service."""
 
+import asyncio
+
 import grpc
 import pytest
 
@@ -28,6 +30,21 @@ def line(error: grpc.aio.AioRpcError, program: Program = TTS, *, connected: bool
 
 def test_nothing_there_says_what_to_start() -> None:
     assert line(failed(grpc.StatusCode.UNAVAILABLE)) == "nothing listens at 127.0.0.1:1; start it with `parley up`"
+
+
+async def test_a_server_of_another_protocol_is_told_from_none() -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await reader.read()  # until the client has had enough
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with grpc.aio.insecure_channel(target) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await channel.unary_unary("/a/b")(b"")
+    told = str(explain(raised.value, TTS, target))
+    assert told == f"what listens at {target} speaks no gRPC, or only with TLS: see --tls, --tls_ca"
 
 
 def test_a_server_that_goes_away_is_named() -> None:
