@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from abc import ABC, abstractmethod
@@ -23,6 +24,9 @@ from services.common.metrics import MetricsServer, ServerMetrics, watch_event_lo
 from services.common.settings import ServerSettings
 
 log = logging.getLogger(__name__)
+
+# Before an engine imports it: onnxruntime would make an id for this machine, keep it, and tell its maker what it loads.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HANDSHAKE_MS = 10_000
 """Who connects and says nothing holds a socket no longer."""
