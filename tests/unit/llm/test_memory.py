@@ -1,6 +1,9 @@
 """Free memory goes back to the system."""
 
+import os
 import platform
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -8,9 +11,29 @@ import pytest
 from services.llm.backends.batching.memory import give_back_memory
 
 PIECE = 100_000
+HEAPS = """
+import ctypes, threading
+from services.llm.backends.batching.memory import share_one_heap
+share_one_heap()
+for _ in range(4):
+    thread = threading.Thread(target=lambda: bytearray(5000))
+    thread.start()
+    thread.join()
+library = ctypes.CDLL(None)
+library.malloc_info(0, ctypes.c_void_p.in_dll(library, "stdout"))
+library.fflush(None)
+"""
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps free memory")
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps free memory")
+@pytest.mark.parametrize(("asked", "shared"), [({}, True), ({"MALLOC_ARENA_MAX": "8"}, False)])
+def test_threads_share_one_heap_unless_asked_otherwise(asked: dict[str, str], shared: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"} | asked
+    told = subprocess.run([sys.executable, "-c", HEAPS], env=environment, capture_output=True, text=True, check=True)
+    assert (told.stdout.count("<heap ") == 1) is shared
+
+
 def test_free_memory_between_pieces_in_use_goes_back() -> None:
     process = psutil.Process()
     pieces = [b"x" * PIECE for _ in range(1000)]
