@@ -56,7 +56,7 @@ class EndpointingConfig:
     end_silence_s: float = 0.5
     min_end_silence_s: float | None = None
     max_end_silence_s: float | None = None
-    soft_silence_s: float = 0.096
+    soft_silence_s: float = 0.032
     min_speech_s: float = 0.12
     prefix_padding_s: float = 0.3
     max_utterance_s: float = 25.0

@@ -22,6 +22,9 @@ DEFAULT_MODELS = {
     "fake": "fake",
 }
 
+SOFT_SILENCE_S, PAID_SOFT_SILENCE_S = EndpointingConfig.soft_silence_s, 0.096
+"""What is computed in vain costs time, or money (decision 053)."""
+
 ComputeType = Literal[
     "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"
 ]
@@ -85,8 +88,13 @@ class SttSettings(ServerSettings):
     endpoint_max_silence_s: float = _seconds(
         "max_end_silence", 1.2, "seconds of silence that end one which sounds unfinished: after 'and', within a number"
     )
-    endpoint_soft_silence_s: float = _flag(
-        *(0.096, _ENDPOINTING, "seconds of silence after which the final transcript is computed ahead; 0 is never"),
+    endpoint_soft_silence_s: float | None = Field(
+        None,
+        description="seconds of silence after which the final transcript is computed ahead; 0 is never",
+        json_schema_extra={
+            "group": _ENDPOINTING,
+            "default_text": f"{SOFT_SILENCE_S}; {PAID_SOFT_SILENCE_S} where each is a request to openai-api",
+        },
         ge=0,
         le=10,
     )
@@ -125,12 +133,15 @@ class SttSettings(ServerSettings):
     @property
     def endpointing(self) -> EndpointingConfig:
         """What holds where a request says nothing."""
+        soft_silence_s = self.endpoint_soft_silence_s
+        if soft_silence_s is None:
+            soft_silence_s = PAID_SOFT_SILENCE_S if self.stt == "openai-api" else SOFT_SILENCE_S
         return EndpointingConfig(
             speech_threshold=self.endpoint_speech_threshold,
             end_silence_s=self.endpoint_silence_s,
             min_end_silence_s=min(self.endpoint_min_silence_s, self.endpoint_silence_s),
             max_end_silence_s=max(self.endpoint_max_silence_s, self.endpoint_silence_s),
-            soft_silence_s=self.endpoint_soft_silence_s,
+            soft_silence_s=soft_silence_s,
             min_speech_s=self.endpoint_min_speech_s,
             prefix_padding_s=self.endpoint_prefix_padding_s,
             max_utterance_s=self.endpoint_max_utterance_s,

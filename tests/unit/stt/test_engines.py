@@ -114,7 +114,17 @@ def test_wrong_flags_are_refused_by_name(argv: tuple[str, str]) -> None:
 
 def test_the_flags_are_the_defaults_of_endpointing() -> None:
     endpointing = settings("--endpoint_silence_s", "0.7", "--endpoint_max_utterance_s", "10").endpointing
-    assert (endpointing.end_silence_s, endpointing.max_utterance_s, endpointing.soft_silence_s) == (0.7, 10.0, 0.096)
+    assert (endpointing.end_silence_s, endpointing.max_utterance_s) == (0.7, 10.0)
     assert (endpointing.min_end_silence_s, endpointing.max_end_silence_s) == (0.3, 1.2)
     quick = settings("--endpoint_silence_s", "0.2").endpointing
     assert (quick.min_end_silence_s, quick.max_end_silence_s) == (0.2, 1.2)
+
+
+@pytest.mark.parametrize(
+    ("argv", "soft_silence_s"),
+    [((), 0.032), (("--stt", "openai-api"), 0.096), (("--stt", "openai-api", "--endpoint_soft_silence_s", "0"), 0.0)],
+)
+def test_a_transcript_ahead_is_begun_at_the_first_silence_unless_it_is_a_request_that_is_paid(
+    argv: tuple[str, ...], soft_silence_s: float
+) -> None:
+    assert settings(*argv).endpointing.soft_silence_s == soft_silence_s

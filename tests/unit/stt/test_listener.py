@@ -28,7 +28,7 @@ async def test_an_utterance_starts_stops_and_is_transcribed_with_offsets_from_th
 async def test_what_is_recognized_is_the_speech_with_its_padding_and_not_the_silence() -> None:
     engine = ScriptedEngine()
     await listen(engine, pcm16(silence(5), speech(2), silence(5)))
-    assert [call.seconds for call in engine.calls] == [pytest.approx(2 + 0.3 + 0.1, abs=0.07)]
+    assert [call.seconds for call in engine.calls] == [pytest.approx(2 + 0.3 + 0.03, abs=0.07)]
 
 
 async def test_two_utterances_have_their_own_ids_and_offsets() -> None:
@@ -49,7 +49,7 @@ async def test_max_utterance_loses_no_audio() -> None:
     config = EndpointingConfig(max_utterance_s=2.0)
     events = await listen(engine, pcm16(speech(7), silence(1)), config=config)
     spoken = [call.seconds for call in engine.calls if not call.cancelled]
-    assert sum(spoken) == pytest.approx(7.1, abs=0.05)
+    assert sum(spoken) == pytest.approx(7.03, abs=0.05)
     started = [event.offset_s for event in events if isinstance(event, SpeechStarted)]
     stopped = [event.offset_s for event in events if isinstance(event, SpeechStopped)]
     assert len(started) == len(stopped) == len(texts(events)) >= 4

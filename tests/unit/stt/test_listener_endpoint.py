@@ -67,7 +67,7 @@ async def test_a_decode_ahead_is_dropped_when_the_speaker_goes_on() -> None:
     first, last = engine.calls
     assert first.cancelled
     assert not last.cancelled
-    assert last.seconds == pytest.approx(1 + 0.3 + 1 + 0.1, abs=0.07)
+    assert last.seconds == pytest.approx(1 + 0.3 + 1 + 0.03, abs=0.07)
     assert texts([transcript]) == [f"said {last.seconds:.2f}"]
 
 
@@ -118,7 +118,7 @@ async def test_a_turn_end_model_shortens_or_lengthens_the_wait_and_is_told_of(
         stopped = (await stream.until(SpeechStopped))[-1]
         assert isinstance(stopped, SpeechStopped)
         assert stopped.turn_end_probability == probability
-    assert turn_end.heard_s == [pytest.approx(1 + 0.1, abs=0.07)]
+    assert turn_end.heard_s == [pytest.approx(1 + 0.03, abs=0.07)]
 
 
 @pytest.mark.parametrize("answer", [0.1, ValueError("broken")])
