@@ -20,6 +20,7 @@ class KeptAudio:
 
     def __init__(self, audio_format: AudioFormat, start_s: float) -> None:
         self._format = audio_format
+        self._slack = round(_SLACK_S * audio_format.bytes_per_second)
         self._audio = bytearray()
         self._origin_s = start_s
         self._let_go = 0  # bytes before the audio that is kept
@@ -56,9 +57,12 @@ class KeptAudio:
 
     def forget_before(self, place_s: float) -> None:
         """What was said before this need not be heard again, unless it is of a turn that the client has ended."""
-        end = int((place_s - self._origin_s) * self._format.bytes_per_second)
-        over = min([end, *self._ends]) - self._let_go
-        if over >= _SLACK_S * self._format.bytes_per_second:
+        over = int((place_s - self._origin_s) * self._format.bytes_per_second) - self._let_go
+        if over < self._slack:
+            return
+        if self._ends:
+            over = min(over, self._ends[0] - self._let_go)
+        if over > 0:
             self._whole = True
             self._drop(over)
 
