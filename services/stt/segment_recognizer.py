@@ -92,7 +92,9 @@ class SegmentRecognizer:
         segment = self._segment
         if segment is None:
             return
-        _cancel(segment.interim)
+        if segment.interim is not None and not segment.interim.done():
+            segment.interim.cancel()
+            segment.interim_at = self._segmenter.position - self._interim_interval  # due as soon as the speaker goes on
         segment.ahead_end = end
         samples = self._segmenter.samples(segment.start, end)
         segment.ahead = self._tasks.spawn(self._recognize_ahead(segment, samples))

@@ -64,6 +64,24 @@ async def test_an_interim_recognition_that_is_due_in_a_silence_begins_when_the_s
         assert texts(await stream.until(Transcript), final=False)
 
 
+async def test_an_interim_recognition_that_a_silence_stopped_begins_again_when_the_speaker_goes_on() -> None:
+    engine = ScriptedEngine()
+    engine.gate.clear()
+    stream = Stream(engine, INTERIM)
+    async with aclosing(stream.events):
+        stream.send(pcm16(speech(0.6)))
+        await stream.until(SpeechStarted)
+        await stream.read.wait()
+        stream.send(pcm16(silence(0.15)))
+        await stream.read.wait()
+        assert [call.interim for call in engine.calls] == [True, False]
+        stream.send(pcm16(speech(0.1)))
+        await stream.read.wait()
+        engine.gate.set()
+        assert texts(await stream.until(Transcript), final=False)
+    assert [(call.interim, call.cancelled) for call in engine.calls] == [(True, True), (False, True), (True, False)]
+
+
 async def test_without_interim_results_none_are_computed() -> None:
     engine = ScriptedEngine()
     assert texts(await listen(engine, pcm16(speech(5), silence(1))), final=False) == []
