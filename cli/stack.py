@@ -1,9 +1,10 @@
 """The four programs together: started in order, watched, restarted when one dies, stopped in order."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,8 +76,7 @@ class Stack:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         for process in self.processes.values():
             process.log_path.write_text("")
-        failure: Exception | None = None  # raised at the end: before 3.11.4 Python wraps what is raised in `except*`
-        try:
+        with _first_error():
             async with asyncio.TaskGroup() as group:
                 services = [p for name, p in self.processes.items() if name != ORCHESTRATOR.name]
                 for process in services:
@@ -88,10 +88,6 @@ class Stack:
                     await orchestrator.start(*self._target_flags())
                     await orchestrator.until_ready()
                 await asyncio.gather(*ready)
-        except* CliError as failures:
-            failure = failures.exceptions[0]
-        if failure is not None:
-            raise failure
 
     async def supervise(self) -> None:
         """Watch for ever; a program that ends is named and, a second later, started again on its port.
@@ -99,15 +95,10 @@ class Stack:
         Raises:
             CliError: where one ends too often.
         """
-        failure: Exception | None = None
-        try:
+        with _first_error():
             async with asyncio.TaskGroup() as group:
                 for name in self.processes:
                     group.create_task(self._keep_alive(name))
-        except* CliError as failures:
-            failure = failures.exceptions[0]
-        if failure is not None:
-            raise failure
 
     async def restart(self, name: str) -> None:
         """Start a program that has ended again, on the same port, so that those who know it find it; wait for it.
@@ -162,3 +153,15 @@ class Stack:
             on_line=lambda line: self._on_line(name, line),
             on_change=self._on_change,
         )
+
+
+@contextlib.contextmanager
+def _first_error() -> Iterator[None]:
+    """The first CliError of a task group inside, in place of the group's."""
+    failure: Exception | None = None  # raised at the end: before 3.11.4 Python wraps what is raised in `except*`
+    try:
+        yield
+    except* CliError as failures:
+        failure = failures.exceptions[0]
+    if failure is not None:
+        raise failure

@@ -156,7 +156,7 @@ class Hearing:
             self._listen()
         return self._listening
 
-    def _listen(self) -> Listening:
+    def _listen(self) -> None:
         """Open recognition of what is kept, and of what follows."""
         self._serial += 1
         pauses = self._pauses and not self._config.turn_detection.manual
@@ -167,7 +167,6 @@ class Hearing:
             elif piece:
                 listening.add_audio(piece)
         self._listener = asyncio.create_task(self._follow(listening, self._serial, self._kept.start_s))
-        return listening
 
     async def _follow(self, listening: Listening, serial: int, base_s: float) -> None:
         opened_at = clock.now()

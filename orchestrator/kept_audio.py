@@ -25,23 +25,19 @@ class KeptAudio:
         self._origin_s = start_s
         self._let_go = 0  # bytes before the audio that is kept
         self._ends: deque[int] = deque()  # bytes from the origin
-        self._whole = True
+        self.whole = True
+        """Whether nothing had to go for want of room."""
 
     @property
     def start_s(self) -> float:
         """Where what is kept begins."""
         return self._origin_s + self._let_go / self._format.bytes_per_second
 
-    @property
-    def whole(self) -> bool:
-        """Whether nothing had to go for want of room."""
-        return self._whole
-
     def add(self, audio: bytes) -> None:
         """More audio; where it is too much, the oldest goes."""
         self._audio += audio
         if len(self._audio) > MAX_BYTES:
-            self._whole = False
+            self.whole = False
             self._drop(len(self._audio) - MAX_BYTES + self._format.frame_bytes)
 
     def turn_ended(self) -> None:
@@ -52,7 +48,7 @@ class KeptAudio:
         """The words of the oldest turn that the client has ended are known: it and all before go."""
         if self._ends:
             end = self._ends.popleft()
-            self._whole = self._whole or self._let_go <= end
+            self.whole = self.whole or self._let_go <= end
             self._drop(end - self._let_go)
 
     def forget_before(self, place_s: float) -> None:
@@ -63,7 +59,7 @@ class KeptAudio:
         if self._ends:
             over = min(over, self._ends[0] - self._let_go)
         if over > 0:
-            self._whole = True
+            self.whole = True
             self._drop(over)
 
     def pieces(self) -> list[bytes | None]:

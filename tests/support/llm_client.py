@@ -55,6 +55,11 @@ def user(text: str) -> chat_pb2.Message:
     return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)])
 
 
+def named(text: str, item_id: str = "") -> chat_pb2.Message:
+    """A user's message as an item of a session's."""
+    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=user(text).content, item_id=item_id or f"i_{text}")
+
+
 def text_of(responses: list[llm_service_pb2.GenerateResponse]) -> str:
     """The answer."""
     return "".join(response.text_delta.text for response in responses)

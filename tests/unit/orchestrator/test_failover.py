@@ -21,18 +21,10 @@ from services.common.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
+from tests.support.llm_client import named, user
 
 CONFIG = SessionConfig(llm_model="big")
 DOWN = UnreachableError("is not reachable")
-
-
-def user(text: str) -> chat_pb2.Message:
-    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)])
-
-
-def named(text: str, item_id: str = "") -> chat_pb2.Message:
-    content = [chat_pb2.ContentPart(text=text)]
-    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=content, item_id=item_id or f"i_{text}")
 
 
 def said(messages: Any) -> list[str]:

@@ -3,15 +3,7 @@
 from parley.common.v1 import chat_pb2
 
 from orchestrator.stages.kept_history import KEPT_MESSAGES, KeptHistory, lacking, without
-
-
-def user(text: str) -> chat_pb2.Message:
-    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=[chat_pb2.ContentPart(text=text)])
-
-
-def named(text: str, item_id: str = "") -> chat_pb2.Message:
-    content = [chat_pb2.ContentPart(text=text)]
-    return chat_pb2.Message(role=chat_pb2.ROLE_USER, content=content, item_id=item_id or f"i_{text}")
+from tests.support.llm_client import named, user
 
 
 def copy(message: chat_pb2.Message, ident: str) -> chat_pb2.Message:
