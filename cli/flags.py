@@ -70,5 +70,5 @@ def route(flags: Sequence[Flag], programs: Mapping[str, KnownFlags]) -> dict[str
 def _unknown(name: str, known: Collection[KnownFlags]) -> str:
     from services.common.settings import nearest  # slow to import, and needed for typos alone
 
-    hint = nearest(name, sorted({candidate for program in known for candidate in program.names}))
+    hint = nearest(name, {candidate for program in known for candidate in program.names})
     return f"unknown flag --{name}" + (f"; did you mean --{hint}?" if hint else "; see `parley up --help`")

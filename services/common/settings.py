@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
@@ -25,6 +25,8 @@ from services.common.keepalive import Keepalive
 from services.common.security_settings import SecuritySettings
 
 ENV_PREFIX = "PARLEY_"
+_NEAR = 0.6
+"""Likeness (0 to 1) from which a name is worth suggesting; what `difflib.get_close_matches` takes by itself."""
 _ENDPOINT = re.compile(r"https?://[^/?#@\s]+:\d+/?")
 SettingsT = TypeVar("SettingsT", bound="ServerSettings")
 
@@ -196,9 +198,9 @@ def _sources(
         for name in os.environ
         if name.startswith(ENV_PREFIX) and name != f"{ENV_PREFIX}CONFIG"
     }
-    _check_names(environment, "environment variable", lambda name: f"{ENV_PREFIX}{name.upper()}")
+    _check_names(kind, environment, "environment variable", lambda name: f"{ENV_PREFIX}{name.upper()}")
     file_values = _read_yaml(Path(config)) if config else {}
-    _check_names(file_values, "key in the configuration file:", str)
+    _check_names(kind, file_values, "key in the configuration file:", str)
     return given, environment, file_values
 
 
@@ -254,16 +256,28 @@ def _is_open(kind: type[ServerSettings], name: str) -> bool:
     return bool(prefix) and name.startswith(prefix) and name != prefix and name not in kind.model_fields
 
 
-def _check_names(names: Iterable[str], what: str, spell: Callable[[str], str]) -> None:
+def _check_names(kind: type[ServerSettings], names: Iterable[str], what: str, spell: Callable[[str], str]) -> None:
     for name in sorted(names):
         if name not in FLAG_NAMES | CLIENT_NAMES and not name.startswith(FLAG_PREFIXES):
-            hint = nearest(name, FLAG_NAMES)
+            hint = nearest(name, FLAG_NAMES, preferred=kind.model_fields)
             raise SettingsError(f"unknown {what} {spell(name)}" + (f"; did you mean {spell(hint)}?" if hint else ""))
 
 
-def nearest(name: str, known: Any) -> str | None:
-    """The known name that is most like the given one, if any is."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
+def nearest(name: str, known: Iterable[str], *, preferred: Container[str] = ()) -> str | None:
+    """The known name that is most like the given one, if any is.
+
+    A name that ends in the given one is nearest of all: its prefix was left out (`api_key` for `tts_api_key`).
+
+    Args:
+        preferred: of names that are equally near, one of these.
+    """
+
+    def nearness(candidate: str) -> tuple[float, bool, float, str]:
+        likeness = difflib.SequenceMatcher(a=candidate, b=name).ratio()
+        return (1.0 if candidate.endswith(f"_{name}") else likeness), candidate in preferred, likeness, candidate
+
+    best = max(known, key=nearness, default=None)
+    return best if best is not None and nearness(best)[0] >= _NEAR else None
 
 
 def _nearest_choice(error: ErrorDetails) -> str:

@@ -10,7 +10,10 @@ from pydantic import Field, model_validator
 
 from services.common import settings as common
 from services.common.flag_names import FLAG_NAMES, FLAG_PREFIXES
-from services.common.settings import ServerSettings, SettingsError, load, load_or_exit, names_given
+from services.common.settings import ServerSettings, SettingsError, load, load_or_exit, names_given, nearest
+from services.llm.settings import LlmSettings
+from services.stt.settings import SttSettings
+from services.tts.settings import TtsSettings
 
 PROGRAMS = ("services.stt.settings", "services.llm.settings", "services.tts.settings", "orchestrator.settings")
 
@@ -160,6 +163,31 @@ def test_a_wrong_file_is_explained_in_one_line(config: Path, text: str, message:
         load(TtsLike, "parley-x", ["--config", str(config)])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "unknown", "meant"),
+    [
+        (LlmSettings, "api_key", "responses_api_api_key"),
+        (SttSettings, "api_key", "stt_api_key"),
+        (TtsSettings, "api_key", "tts_api_key"),
+        (LlmSettings, "thread", "llm_threads"),  # no nearer than the others' flags
+        (LlmSettings, "stt_thread", "stt_threads"),  # all programs may share the file
+    ],
+)
+def test_a_name_of_the_program_itself_is_suggested_unless_a_neighbours_is_nearer(
+    config: Path, kind: type[ServerSettings], unknown: str, meant: str
+) -> None:
+    config.write_text(f"{unknown}: 1\n")
+    with pytest.raises(SettingsError) as caught:
+        load(kind, "parley-x", ["--config", str(config)])
+    assert str(caught.value) == f"unknown key in the configuration file: {unknown}; did you mean {meant}?"
+
+
+def test_a_flag_whose_prefix_was_left_out_is_suggested() -> None:
+    assert nearest("key", ["monkey", "tls_key", "tls_cert"]) == "tls_key"
+    assert nearest("key", ["keyboard", "cert"]) is None
+    assert nearest("key", []) is None
 
 
 def test_an_empty_file_says_nothing(config: Path) -> None:
