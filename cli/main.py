@@ -215,7 +215,10 @@ def load(
     ] = 30.0,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where records and report go; out/load-TIME if not given."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Where records and report go, new or without another run's; out/load-TIME if not given.",
+        ),
     ] = None,
     target: Annotated[str, target_option(ORCHESTRATOR)] = ORCHESTRATOR.default_target,
     voice: VoiceOption = "",

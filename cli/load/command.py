@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.audio_files import SpeechFile
-from cli.errors import FAILED, CliError
+from cli.errors import FAILED, USAGE, CliError
 from cli.load import records
 from cli.load.caller import Speech
 from cli.load.plan import LoadPlan
@@ -28,7 +28,7 @@ async def run(path: Path, plan: LoadPlan, options: TalkOptions, out: Path | None
 
     Args:
         path: the recording that every caller says.
-        out: folder of the results; by default a new one with the time in its name.
+        out: folder of the results, without those of another run; by default a new one with the time in its name.
 
     Returns:
         The exit code: FAILED where no turn was answered.
@@ -58,7 +58,7 @@ async def run(path: Path, plan: LoadPlan, options: TalkOptions, out: Path | None
     console.print(Text(words), soft_wrap=True)
     await _run(header, config, speech, folder, console)
     console.print()
-    return 0 if show(records.read(folder), folder / "report.html", console=console).answered else FAILED
+    return 0 if show(records.read(folder), folder / records.PAGE_NAME, console=console).answered else FAILED
 
 
 async def _run(
@@ -79,9 +79,11 @@ async def _run(
 
 
 def _made(folder: Path) -> Path:
+    if any((folder / name).exists() for name in (records.FILE_NAME, records.PAGE_NAME)):
+        raise CliError(f"--out: {folder} has the results of an earlier run; name another folder", USAGE)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / records.FILE_NAME).write_text("", "utf-8")
+        (folder / records.FILE_NAME).touch(exist_ok=False)
     except OSError as error:
         raise CliError(f"cannot write into {folder}: {error.strerror or error}") from None
     return folder

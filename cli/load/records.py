@@ -10,6 +10,8 @@ from cli.errors import CliError
 from cli.load.plan import LoadPlan
 
 FILE_NAME = "load.jsonl"
+PAGE_NAME = "report.html"
+"""The report beside it."""
 ANSWERED = ("completed", "cancelled", "incomplete")
 """Outcomes of turns that were answered; a cancelled one was interrupted by its caller."""
 UNANSWERED = "unanswered"

@@ -19,7 +19,7 @@ def run(path: Path, output: Path | None, *, console: Console) -> None:
         CliError: where the records cannot be read, or the page not be written.
     """
     folder = path if path.is_dir() else path.parent
-    show(records.read(path), output or folder / "report.html", console=console)
+    show(records.read(path), output or folder / records.PAGE_NAME, console=console)
 
 
 def show(load_run: records.Run, page: Path, *, console: Console) -> Summary:

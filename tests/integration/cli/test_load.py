@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -83,6 +84,20 @@ async def test_the_report_can_be_made_again(folder: tuple[Path, str], tmp_path: 
     assert RESPONSE_TITLE in printed
     assert "1 × RESOURCE_EXHAUSTED: too many sessions at once" in printed
     assert again.read_text() == (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("kept", [records.FILE_NAME, records.PAGE_NAME])
+async def test_the_results_of_an_earlier_run_are_not_overwritten(
+    stack: dict[str, RunningServer], question: Path, tmp_path: Path, kept: str
+) -> None:
+    (tmp_path / kept).write_text("of an earlier run")
+    words = ("--sessions", "1", "--file", str(question), "--target", stack["orchestrator"].address)
+    async with parley("load", "--out", str(tmp_path), *words) as load:
+        code, printed, errors = await load.ended()
+    assert (code, printed) == (2, "")
+    assert errors == f"parley: --out: {tmp_path} has the results of an earlier run; name another folder\n"
+    assert os.listdir(tmp_path) == [kept]
+    assert (tmp_path / kept).read_text() == "of an earlier run"
 
 
 @needs_chromium
