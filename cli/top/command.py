@@ -41,9 +41,10 @@ async def run(
             raise CliError("no program is up; `parley up` starts them, --metrics says where theirs are")
         return
     stop = asyncio.Event()
-    with at_signal(stop.set), Live(frame(figures), console=console, screen=True, auto_refresh=False) as live:
+    first = frame(figures, console.height)
+    with at_signal(stop.set), Live(first, console=console, screen=True, auto_refresh=False) as live:
         while not stop.is_set():
             try:
                 await asyncio.wait_for(stop.wait(), interval_s)
             except TimeoutError:
-                live.update(frame(Figures(await watch.read())), refresh=True)
+                live.update(frame(Figures(await watch.read()), console.height), refresh=True)

@@ -2,27 +2,25 @@
 
 import time
 
-from rich import box
-from rich.columns import Columns
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
 from cli.render import brief
 from cli.report.summary import STAGE_TITLES
 from cli.top.figures import Figures, Quantiles
+from cli.top.fit import Fitted, Part, Row, Section
+from cli.top.watch import Endpoint
 
 MOST_ERRORS = 6
 
 
-def frame(figures: Figures) -> RenderableType:
-    """All that is known, in a frame."""
+def frame(figures: Figures, height: int | None = None) -> RenderableType:
+    """All that is known, in a frame; what matters most of it where there are `height` lines alone."""
     down = [f"{end.service or end.address}: {end.error}" for end in figures.endpoints if end.now is None]
-    parts: list[RenderableType] = [_head(figures), _programs(figures), *(Text(line, "red") for line in down)]
+    parts: list[Part] = [_head(figures), (_programs(figures),), *(Text(line, "red") for line in down)]
     if any(endpoint.now is not None for endpoint in figures.endpoints):
-        parts.append(Columns([_stages(figures), _work(figures)], padding=(0, 4)))
-        parts.append(_errors(figures))
-    return Group(*parts)
+        parts += [(_stages(figures), _work(figures)), _errors(figures)]
+    return Fitted(parts, height)
 
 
 def _head(figures: Figures) -> Text:
@@ -33,79 +31,79 @@ def _head(figures: Figures) -> Text:
     return Text.assemble(("Parley", "bold"), clock, words, ("dim: of all time", "dim"))
 
 
-def _programs(figures: Figures) -> Table:
-    table = _table("program", "metrics at", "state")
-    table.collapse_padding = True
-    for column in ("cpu", "memory", "calls", "failed/s", "lag p95"):
-        table.add_column(column, justify="right")
-    for endpoint, own in figures.each():
-        name = endpoint.service or "?"
-        if endpoint.now is None:
-            table.add_row(name, endpoint.address, Text("down", "red"))
-            continue
-        cpu = own.rate("process_cpu_seconds_total")
-        lag = own.quantiles("parley_event_loop_lag_seconds")
-        failed = [rate for _, _, _, rate in own.errors() if rate is not None]
-        table.add_row(
-            *(name, endpoint.address, Text("up", "green"), "-" if cpu is None else f"{cpu:.0%}"),
-            f"{own.gauge('process_resident_memory_bytes') / 1e6:,.0f} MB",
-            f"{own.gauge('parley_rpc_server_running'):,.0f}",
-            Text(_rate(sum(failed)), "red") if sum(failed) else "0",
-            _span(lag, lag.p95),
-        )
-    return table
+def _programs(figures: Figures) -> Section:
+    rows = [Row(_program(endpoint, own)) for endpoint, own in figures.each()]
+    return Section(("program", "metrics at", "state"), ("cpu", "memory", "calls", "failed/s", "lag p95"), tuple(rows))
 
 
-def _stages(figures: Figures) -> Table:
+def _program(endpoint: Endpoint, own: Figures) -> tuple[Text | str, ...]:
+    name = endpoint.service or "?"
+    if endpoint.now is None:
+        return name, endpoint.address, Text("down", "red")
+    cpu = own.rate("process_cpu_seconds_total")
+    lag = own.quantiles("parley_event_loop_lag_seconds")
+    failed = sum(rate for _, _, _, rate in own.errors() if rate is not None)
+    return (
+        *(name, endpoint.address, Text("up", "green"), "-" if cpu is None else f"{cpu:.0%}"),
+        f"{own.gauge('process_resident_memory_bytes') / 1e6:,.0f} MB",
+        f"{own.gauge('parley_rpc_server_running'):,.0f}",
+        Text(_rate(failed), "red") if failed else "0",
+        _span(lag, lag.p95),
+    )
+
+
+def _stages(figures: Figures) -> Section:
     """How long turns take, by stage."""
-    table = _table("turns")
-    for column in ("p50", "p95", "turns"):
-        table.add_column(column, justify="right")
-    rows = {"Response": figures.quantiles("parley_turn_response_seconds")}
-    rows |= {
-        title: figures.quantiles("parley_turn_stage_seconds", stage=stage) for stage, title in STAGE_TITLES.items()
-    }
-    rows["Interruption to stop"] = figures.quantiles("parley_barge_in_stop_seconds")
-    for title, found in rows.items():
-        name = Text(title, "bold") if title == "Response" else Text(title)
-        table.add_row(name, _span(found, found.p50), _span(found, found.p95), _dimmed(found, f"{found.count:,.0f}"))
-    return table
+
+    def row(name: Text | str, found: Quantiles, rank: int) -> Row:
+        cells = (name, _span(found, found.p50), _span(found, found.p95), _dimmed(found, f"{found.count:,.0f}"))
+        return Row(cells, rank)
+
+    rows = [row(Text("Response", "bold"), figures.quantiles("parley_turn_response_seconds"), 0)]
+    for stage, title in STAGE_TITLES.items():
+        rows.append(row(title, figures.quantiles("parley_turn_stage_seconds", stage=stage), 2))
+    rows.append(row("Interruption to stop", figures.quantiles("parley_barge_in_stop_seconds"), 4))
+    return Section(("turns",), ("p50", "p95", "turns"), tuple(rows))
 
 
-def _work(figures: Figures) -> Table:
+def _work(figures: Figures) -> Section:
     """What the services do, and what waits for them."""
-    rows: dict[str, RenderableType] = {
-        "sessions": f"{figures.gauge('parley_sessions_active'):,.0f}",
-        "turns a minute": _a_minute(figures, "parley_turns_total", "completed", "cancelled", "incomplete", "failed"),
-        "begun at a pause": _a_minute(figures, "parley_speculations_total", "confirmed", "discarded"),
-        "language model": _queue(figures, "parley_llm_requests_running", "parley_llm_requests_waiting"),
-        "  tokens a second": _tokens(figures),
-        "  first token": _pair(figures.quantiles("gen_ai_server_time_to_first_token_seconds")),
-        "speech to text": f"{figures.gauge('parley_stt_active_streams'):,.0f} streams; recordings: "
-        + _queue(figures, "parley_stt_transcriptions_running", "parley_stt_transcriptions_waiting"),
-        "  final transcript": _pair(figures.quantiles("parley_stt_finalization_delay_seconds")),
-        "  real-time factor": _pair(figures.quantiles("parley_stt_real_time_factor"), seconds=False),
-        "text to speech": _queue(figures, "parley_tts_active_streams", "parley_tts_requests_waiting"),
-        "  first audio": _pair(figures.quantiles("parley_tts_time_to_first_byte_seconds")),
-        "  real-time factor ": _pair(figures.quantiles("parley_tts_real_time_factor"), seconds=False),
-    }
-    table = _table("work", "")
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
+    rows: tuple[tuple[str, Text | str, int], ...] = (
+        ("sessions", f"{figures.gauge('parley_sessions_active'):,.0f}", 1),
+        (
+            "turns a minute",
+            _a_minute(figures, "parley_turns_total", "completed", "cancelled", "incomplete", "failed"),
+            2,
+        ),
+        ("begun at a pause", _a_minute(figures, "parley_speculations_total", "confirmed", "discarded"), 4),
+        ("language model", _queue(figures, "parley_llm_requests_running", "parley_llm_requests_waiting"), 1),
+        ("  tokens a second", _tokens(figures), 3),
+        ("  first token", _pair(figures.quantiles("gen_ai_server_time_to_first_token_seconds")), 5),
+        (
+            "speech to text",
+            f"{figures.gauge('parley_stt_active_streams'):,.0f} streams; recordings: "
+            + _queue(figures, "parley_stt_transcriptions_running", "parley_stt_transcriptions_waiting"),
+            1,
+        ),
+        ("  final transcript", _pair(figures.quantiles("parley_stt_finalization_delay_seconds")), 5),
+        ("  real-time factor", _pair(figures.quantiles("parley_stt_real_time_factor"), seconds=False), 6),
+        ("text to speech", _queue(figures, "parley_tts_active_streams", "parley_tts_requests_waiting"), 1),
+        ("  first audio", _pair(figures.quantiles("parley_tts_time_to_first_byte_seconds")), 5),
+        ("  real-time factor", _pair(figures.quantiles("parley_tts_real_time_factor"), seconds=False), 6),
+    )
+    return Section(("work", ""), (), tuple(Row((name, value), rank) for name, value, rank in rows))
 
 
-def _errors(figures: Figures) -> RenderableType:
+def _errors(figures: Figures) -> Part:
     found = figures.errors()
     if not found:
         return Text("No call has failed.", "dim")
-    table = _table("failed calls", "status")
-    for column in ("since the start", "a second"):
-        table.add_column(column, justify="right")
-    for method, code, count, rate in found[:MOST_ERRORS]:
-        style = "red" if rate else "dim"
-        table.add_row(Text(method, style), Text(code, style), Text(f"{count:,.0f}", style), Text(_rate(rate), style))
-    return table
+
+    def row(method: str, code: str, count: float, rate: float | None) -> tuple[Text, ...]:
+        return tuple(Text(cell, "red" if rate else "dim") for cell in (method, code, f"{count:,.0f}", _rate(rate)))
+
+    rows = tuple(Row(row(*errors), rank=3 if place else 0) for place, errors in enumerate(found[:MOST_ERRORS]))
+    return (Section(("failed calls", "status"), ("since the start", "a second"), rows),)
 
 
 def _queue(figures: Figures, running: str, waiting: str) -> str:
@@ -146,7 +144,3 @@ def _dimmed(found: Quantiles, shown: str) -> Text:
 
 def _rate(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:,.0f}" if rate >= 10 or not rate else f"{rate:.2g}"
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)

@@ -111,9 +111,9 @@ def test_percentiles_are_recent_ones_or_those_of_all_time() -> None:
     assert lately.p50 == pytest.approx(0.75)
 
 
-def drawn(*endpoints: Endpoint) -> str:
+def drawn(*endpoints: Endpoint, width: int = 100, height: int | None = None) -> str:
     out = io.StringIO()
-    Console(file=out, width=100, color_system=None).print(frame(Figures(endpoints)))
+    Console(file=out, width=width, color_system=None).print(frame(Figures(endpoints), height))
     return out.getvalue()
 
 
@@ -163,3 +163,59 @@ def test_programs_that_are_down_are_shown_as_such() -> None:
     assert "orchestrator: connection refused" in text
     assert "h:1: gone" in text
     assert "tokens" not in text
+
+
+def busy(programs: int) -> list[Endpoint]:
+    """Programs that all have had two kinds of failed calls."""
+    registry = CollectorRegistry()
+    server = ServerMetrics("llm", registry)
+    TurnMetrics(registry)
+    for code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED"):
+        server.call_started(CALL)
+        server.call_ended(CALL, code, 0.1)
+    return [Endpoint(f"h:{number}", "llm", page(registry, 10.0)) for number in range(programs)]
+
+
+EVERY_ROW = (
+    "Response",
+    "Speech synthesis",
+    "sessions",
+    "text to speech",
+    "first token",
+    "real-time factor",
+    "Converse",
+)
+
+
+def rows_shown(text: str) -> list[str]:
+    return [name for name in EVERY_ROW if any(row.strip().startswith(name) for row in text.splitlines())]
+
+
+def test_a_frame_fits_a_terminal_of_24_lines_with_the_rows_that_matter_most() -> None:
+    text = drawn(*busy(4), width=80, height=24)
+    assert len(text.splitlines()) <= 24
+    assert rows_shown(text) == ["Response", "Speech synthesis", "sessions", "text to speech", "Converse"]
+    assert text.count("llm") == 4
+    assert "…" not in text
+
+
+def test_a_frame_of_many_programs_has_all_of_them_and_less_of_the_rest() -> None:
+    text = drawn(*busy(14), width=80, height=24)
+    assert len(text.splitlines()) <= 24
+    assert text.count("llm") == 14
+    assert rows_shown(text) == ["Response", "sessions", "Converse"]
+
+
+@pytest.mark.parametrize(("width", "height"), [(120, 40), (80, 60), (80, None)])
+def test_a_frame_is_whole_where_there_is_room_and_where_it_is_only_printed(width: int, height: int | None) -> None:
+    text = drawn(*busy(4), width=width, height=height)
+    whole = drawn(*busy(4), width=width)
+    assert text.splitlines()[1:] == whole.splitlines()[1:]
+    assert [name for name in EVERY_ROW if name in text] == list(EVERY_ROW)
+
+
+def test_a_narrow_terminal_costs_words_and_no_figures() -> None:
+    text = drawn(*busy(1), width=50, height=24)
+    assert len(text.splitlines()) <= 24
+    assert line(text, "l")[-1:] == ["-"]
+    assert "0 MB" in text
