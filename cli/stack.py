@@ -1,16 +1,16 @@
 """The four programs together: started in order, watched, restarted when one dies, stopped in order."""
 
 import asyncio
-import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.errors import CliError
 from cli.process import Launch, ProgramEnded, ServiceProcess
 from cli.programs import ORCHESTRATOR
+from services.common.task_groups import first_error
 
 RESTARTS = 3
 RESTART_WINDOW_S = 60.0
@@ -76,7 +76,7 @@ class Stack:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         for process in self.processes.values():
             process.log_path.write_text("")
-        with _first_error():
+        with first_error(CliError):
             async with asyncio.TaskGroup() as group:
                 services = [p for name, p in self.processes.items() if name != ORCHESTRATOR.name]
                 for process in services:
@@ -95,7 +95,7 @@ class Stack:
         Raises:
             CliError: where one ends too often.
         """
-        with _first_error():
+        with first_error(CliError):
             async with asyncio.TaskGroup() as group:
                 for name in self.processes:
                     group.create_task(self._keep_alive(name))
@@ -153,15 +153,3 @@ class Stack:
             on_line=lambda line: self._on_line(name, line),
             on_change=self._on_change,
         )
-
-
-@contextlib.contextmanager
-def _first_error() -> Iterator[None]:
-    """The first CliError of a task group inside, in place of the group's."""
-    failure: Exception | None = None  # raised at the end: before 3.11.4 Python wraps what is raised in `except*`
-    try:
-        yield
-    except* CliError as failures:
-        failure = failures.exceptions[0]
-    if failure is not None:
-        raise failure

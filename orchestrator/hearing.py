@@ -6,7 +6,6 @@ the last final transcript: the client is told nothing twice, and the user need n
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -77,10 +76,6 @@ class Hearing:
         self._tried_again = False
         """Whether what is being said is heard for the second time."""
         self._finishing = False
-        self._told_to_end = 0
-        """Utterances that the client has ended, and the service not yet."""
-        self._ends: deque[float | None] = deque()
-        """Where utterances have ended whose final transcripts are still to come; None: where the client has said so."""
         self._alarm: asyncio.TimerHandle | None = None
         self.utterance_id = ""
         """The service's own id of what is being said."""
@@ -112,7 +107,7 @@ class Hearing:
         """
         listening = self._open(clock.now())
         if listening is not None:
-            self._told_to_end += 1
+            self._utterances.turn_ended()
             self._kept.turn_ended()
             self._expect_transcript()
             listening.add_end()
@@ -197,7 +192,7 @@ class Hearing:
 
     def _hear_again(self, error: ParleyError) -> bool:
         """Have what was not transcribed heard once more, where that may help; returns whether it is."""
-        said = self._utterances.since_s is not None or self._told_to_end > 0
+        said = self._utterances.since_s is not None or self._utterances.any_ended
         if (said and self._tried_again) or not self._kept.whole or not isinstance(error, UnavailableError):
             return False
         log.warning("recognition was lost, another one hears the same audio", extra={"error": str(error)})
@@ -222,18 +217,16 @@ class Hearing:
             self._give_up(listening, "took no audio")
 
     def _watch(self, event: ListeningEvent) -> None:
-        """Note which final transcripts are still to come."""
+        """Wait for the final transcript of what has stopped; once it is there that need not be kept."""
         if isinstance(event, SpeechStopped):
-            self._ends.append(None if self._told_to_end else event.end_s + TAIL_S)
-            self._told_to_end = max(0, self._told_to_end - 1)
             self._expect_transcript()
         elif isinstance(event, TranscriptCompleted):
             self._tried_again = False
-            end_s = self._ends.popleft() if self._ends else None
-            if end_s is None:
+            utterance = self._utterances.transcribed(event.item_id)
+            if utterance is None or utterance.end_s is None or utterance.by_client:
                 self._kept.forget_turn()
             else:
-                self._transcribed_s = end_s
+                self._transcribed_s = utterance.end_s + TAIL_S
             self._set_alarm()
 
     def _expect_transcript(self) -> None:
@@ -245,7 +238,7 @@ class Hearing:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if (self._ends or self._told_to_end) and (listening := self._listening) is not None:
+        if self._utterances.any_ended and (listening := self._listening) is not None:
             late = "did not transcribe in time"
             self._alarm = asyncio.get_running_loop().call_later(self._timeout_s, self._give_up, listening, late)
 
@@ -258,8 +251,7 @@ class Hearing:
 
     def _forget(self) -> None:
         """There is no recognition now, and nothing to wait for."""
-        self._listening, self._told_to_end, self._tried_again = None, 0, False
-        self._ends.clear()
+        self._listening, self._tried_again = None, False
         self._utterances.clear()
         self._set_alarm()
 

@@ -29,6 +29,7 @@ from orchestrator.turn_trace import trace_turn
 from services.common import tracing
 from services.common.errors import ParleyError, UpstreamError, UpstreamTimeoutError
 from services.common.status import INTERNAL_MESSAGE
+from services.common.task_groups import first_error
 
 log = logging.getLogger(__name__)
 
@@ -195,21 +196,17 @@ class Turn:
         await self.output.played_out()
 
     async def _work_on_it(self) -> None:
-        failure: Exception | None = None  # raised at the end: before 3.11.4 Python wraps what is raised in `except*`
         try:
-            async with asyncio.timeout(self._options.timeout_s) as deadline, asyncio.TaskGroup() as group:
-                speech = Speech(self._stages.tts, self._config, self.output, lambda: self._progress(deadline))
-                group.create_task(speech.run())
-                await self._think(speech)
-            self.output.end_audio()
-            self._check_said()
-        except* ParleyError as failures:
-            failure = failures.exceptions[0]
-        except* TimeoutError:
+            with first_error(ParleyError, TimeoutError):
+                async with asyncio.timeout(self._options.timeout_s) as deadline, asyncio.TaskGroup() as group:
+                    speech = Speech(self._stages.tts, self._config, self.output, lambda: self._progress(deadline))
+                    group.create_task(speech.run())
+                    await self._think(speech)
+        except TimeoutError:
             late = text_to_speech.NAME if speech.synthesizing else language_model.NAME
-            failure = UpstreamTimeoutError(f"the {late} service did not go on in time", retry_after_s=1.0)
-        if failure is not None:
-            raise failure
+            raise UpstreamTimeoutError(f"the {late} service did not go on in time", retry_after_s=1.0) from None
+        self.output.end_audio()
+        self._check_said()
 
     def _check_said(self) -> None:
         """Refuse an answer of nothing but emoji or dots: who listens would wait in silence."""

@@ -9,7 +9,6 @@ from orchestrator.domain import (
     SpeechResumed,
     SpeechStarted,
     SpeechStopped,
-    TranscriptCompleted,
 )
 
 
@@ -19,11 +18,13 @@ class Utterance:
     item_id: what the client calls it.
     start_s: seconds from the session's first audio, as `end_s`.
     end_s: None while it lasts.
+    by_client: whether the client has ended it.
     """
 
     item_id: str
     start_s: float
     end_s: float | None = None
+    by_client: bool = False
 
 
 class Utterances:
@@ -35,17 +36,29 @@ class Utterances:
         self._known: list[Utterance] = []
         self._to_come: deque[Utterance] = deque()
         self._called: dict[str, Utterance] = {}
+        self._told_to_end = 0
+        """Those that the client has ended, and the service not yet."""
 
     @property
     def since_s(self) -> float | None:
         """Where the oldest begins; None where there is none."""
         return self._known[0].start_s if self._known else None
 
+    @property
+    def any_ended(self) -> bool:
+        """Whether one has ended, so that its final transcript is due."""
+        return self._told_to_end > 0 or any(utterance.end_s is not None for utterance in self._known)
+
+    def turn_ended(self) -> None:
+        """The client ends its turn: so the next utterance that stops is ended by it."""
+        self._told_to_end += 1
+
     def clear(self) -> None:
         """None of them will be transcribed."""
         self._known.clear()
         self._to_come.clear()
         self._called.clear()
+        self._told_to_end = 0
 
     def begin_again(self) -> None:
         """All of them will be heard once more, under other ids."""
@@ -70,11 +83,18 @@ class Utterances:
         utterance = self._called.get(event.item_id)
         if utterance is None:
             return event
-        if isinstance(event, TranscriptCompleted):
-            self._known.remove(utterance)
-            del self._called[event.item_id]
-        elif utterance.end_s is not None and isinstance(event, SpeechStopped | SpeechPaused | SpeechResumed):
+        if utterance.end_s is not None and isinstance(event, SpeechStopped | SpeechPaused | SpeechResumed):
             return None
-        elif isinstance(event, SpeechStopped):
-            utterance.end_s = event.end_s
+        if isinstance(event, SpeechStopped):
+            utterance.end_s, utterance.by_client = event.end_s, self._told_to_end > 0
+            self._told_to_end = max(0, self._told_to_end - 1)
         return replace(event, item_id=utterance.item_id)
+
+    def transcribed(self, item_id: str) -> Utterance | None:
+        """Take out the one that the client knows by this id, now that its words are known; None where there is none."""
+        for utterance in self._known:
+            if utterance.item_id == item_id:
+                self._known.remove(utterance)
+                self._called = {called: other for called, other in self._called.items() if other is not utterance}
+                return utterance
+        return None

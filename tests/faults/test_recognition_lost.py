@@ -5,9 +5,9 @@ import contextlib
 
 from parley.agent.v1 import agent_service_pb2 as pb
 
-from tests.faults.test_replicas import all_used, replicated, spoken_turn
 from tests.support.microphone import open_microphone, recording
 from tests.support.recordings import SAMPLES, errors
+from tests.support.replicas import all_used, replicated, spoken_turn
 from tests.support.servers import running
 from tests.support.stack import FAKE_FLAGS, Conversation, conversation
 from tests.support.talking import noise

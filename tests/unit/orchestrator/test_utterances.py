@@ -9,11 +9,18 @@ from orchestrator.domain import (
     TranscriptCompleted,
     TranscriptUpdated,
 )
-from orchestrator.utterances import Utterances
+from orchestrator.utterances import Utterance, Utterances
 
 
 def told(utterances: Utterances, *events: ListeningEvent) -> list[ListeningEvent]:
-    return [event for event in map(utterances.told, events) if event is not None]
+    """What the client is told; what it is told the words of is done with."""
+    heard = []
+    for event in map(utterances.told, events):
+        if event is not None:
+            heard.append(event)
+            if isinstance(event, TranscriptCompleted):
+                utterances.transcribed(event.item_id)
+    return heard
 
 
 def test_what_is_heard_once_is_told_as_it_is() -> None:
@@ -62,3 +69,35 @@ def test_an_end_without_speech_is_an_utterance_too() -> None:
     utterances.begin_again()
     assert told(utterances, SpeechStopped("x", 1.0), TranscriptCompleted("x", "")) == [TranscriptCompleted("a", "")]
     assert utterances.since_s is None
+
+
+def test_a_transcript_is_due_for_what_has_ended_by_whoever_ended_it() -> None:
+    utterances = Utterances()
+    told(utterances, SpeechStarted("a", 1.0))
+    assert not utterances.any_ended
+    utterances.turn_ended()
+    assert utterances.any_ended, "before the service says so"
+    told(utterances, SpeechStopped("a", 2.0), SpeechStarted("b", 3.0), SpeechStopped("b", 4.0))
+    assert utterances.transcribed("a") == Utterance("a", 1.0, 2.0, by_client=True)
+    assert utterances.any_ended
+    assert utterances.transcribed("b") == Utterance("b", 3.0, 4.0, by_client=False)
+    assert not utterances.any_ended
+    assert utterances.transcribed("b") is None
+
+
+def test_an_end_that_is_heard_again_is_still_whose_it_was() -> None:
+    utterances = Utterances()
+    utterances.turn_ended()
+    told(utterances, SpeechStarted("a", 1.0), SpeechStopped("a", 2.0))
+    utterances.begin_again()
+    assert utterances.any_ended
+    assert told(utterances, SpeechStarted("x", 1.1), SpeechStopped("x", 2.1)) == []
+    assert utterances.transcribed("a") == Utterance("a", 1.0, 2.0, by_client=True)
+
+
+def test_where_nothing_will_be_transcribed_nothing_is_due() -> None:
+    utterances = Utterances()
+    told(utterances, SpeechStarted("a", 1.0), SpeechStopped("a", 2.0))
+    utterances.turn_ended()
+    utterances.clear()
+    assert (utterances.any_ended, utterances.since_s) == (False, None)
