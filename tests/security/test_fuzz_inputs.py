@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.common.access.token_file import Tokens
 from tests.fuzz import targets
 
-CORPUS = sorted((Path(targets.__file__).parent / "corpus").iterdir())
+CORPUS = sorted((Path(targets.__file__).parents[1] / "corpus").iterdir())
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
