@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from parley.common.v1 import chat_pb2
@@ -11,39 +11,29 @@ from parley.common.v1 import chat_pb2
 from orchestrator import clock
 from orchestrator.commands import (
     AnswerCalls,
-    CancelResponse,
     Command,
-    HoldResponse,
     KeepWords,
     Prefill,
     StartResponse,
 )
 from orchestrator.domain import (
     AudioDelta,
-    Failure,
-    ListeningEvent,
     SessionConfig,
     SessionCreated,
     SessionUpdated,
-    SpeechPaused,
-    SpeechResumed,
-    SpeechStarted,
-    SpeechStopped,
-    TranscriptCompleted,
-    TranscriptEvent,
-    TranscriptUpdated,
 )
 from orchestrator.hearing import Hearing
-from orchestrator.interruptions import Echo, interrupts
 from orchestrator.items import DELETED, Items
 from orchestrator.messages import late_output, no_output, user_message
 from orchestrator.metrics import TurnMetrics
 from orchestrator.outbox import Outbox
+from orchestrator.prefilling import Prefilling
 from orchestrator.responses import Responses
 from orchestrator.session import Session, State
 from orchestrator.stages import Stages
 from orchestrator.tool_calls import Route
 from orchestrator.turn import Heard, Turn, TurnOptions
+from orchestrator.user_speech import UserSpeech
 from services.common import tracing
 from services.common.access.access import count_audio, count_request
 from services.common.errors import (
@@ -106,15 +96,9 @@ class LiveSession:
             config,
             pauses=options.speculation,
             timeout_s=options.transcript_timeout_s,
-            on_event=self._on_heard,
-            on_lost=self._on_lost,
+            on_event=lambda event: self._speech.on_event(event),
+            on_lost=lambda error: self._speech.on_lost(error),
         )
-        self._echo = Echo()
-        self._heard = Heard(clock.now())
-        self._voice_at: float | None = None
-        """When the voice that is being heard began; None where that is not known."""
-        self._untranscribed = ""
-        """The utterance whose final transcript is still to come."""
         self._responses = Responses(
             stages,
             session_id,
@@ -124,10 +108,9 @@ class LiveSession:
             on_audio=self._state.audio_started,
             on_call=self._state.function_called,
         )
+        self._speech = UserSpeech(self._hearing, self._state, self._responses, self.outbox, self._execute)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._prefilling: asyncio.Task[None] | None = None
-        self._to_prefill: Prefill | None = None
-        """The latest that is asked for; void once an answer begins."""
+        self._prefilling = Prefilling(self._prefill, self._own)
         self._items = Items(
             stages.llm,
             self.outbox,
@@ -243,7 +226,7 @@ class LiveSession:
             raise InvalidArgumentError("is required", field=DELETED)
         if (turn := self._responses.current) is not None and turn.has(item_id):
             raise FailedPreconditionError("belongs to the response that is running: cancel that first", field=DELETED)
-        if item_id == self._untranscribed or self._state.waits(item_id):
+        if item_id == self._speech.untranscribed or self._state.waits(item_id):
             raise FailedPreconditionError("is not in the conversation yet", field=DELETED)
         self._check_waiting()
         self._active_at = clock.now()
@@ -267,8 +250,8 @@ class LiveSession:
             QuotaExceededError: the caller has asked for as much as it may.
         """
         count_request()
-        self._heard = Heard(clock.now())
-        self._responses.turn_begins(tracing.new_trace(), self._heard.ended_at)
+        self._speech.heard = Heard(clock.now())
+        self._responses.turn_begins(tracing.new_trace(), self._speech.heard.ended_at)
         self._execute(self._state.response_requested(clock.now(), config))
 
     def cancel_response(self, response_id: str) -> None:
@@ -286,8 +269,7 @@ class LiveSession:
         """Stop everything, settle the history, and wait for the end of it."""
         self._hearing.clear()
         self._execute(self._state.abandon())
-        if self._prefilling is not None:  # nobody will speak
-            self._prefilling.cancel()
+        self._prefilling.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self._hearing.aclose()
@@ -299,103 +281,21 @@ class LiveSession:
         if self._alarm is not None:
             self._alarm.cancel()
 
-    # Listening
-
-    def _on_heard(self, event: ListeningEvent) -> None:
-        now = clock.now()
-        match event:
-            case SpeechStarted(item_id, start_s):
-                self._untranscribed = item_id
-                self._voice_at = self._hearing.arrived_at(start_s)
-                self._responses.turn_begins(tracing.of_utterance(self._hearing.utterance_id), self._voice_at)
-                self._on_voice(event, self._state.speech_started(item_id, now))
-            case SpeechPaused(item_id, at_s):
-                self._heard = Heard(self._hearing.arrived_at(at_s))
-                self._state.speech_paused(item_id)
-            case SpeechResumed(item_id):
-                self._voice_at = None
-                self._on_words(item_id, self._state.speech_resumed(item_id, now))
-            case SpeechStopped(item_id, end_s):
-                self._untranscribed = item_id
-                ended_at = self._hearing.arrived_at(end_s)
-                self._heard = Heard(ended_at, endpointing=now - ended_at)
-                self._state.speech_stopped(item_id)
-                self.outbox.put(event)
-            case TranscriptUpdated(item_id, text, language_code, at_pause):
-                text = self._without_echo(text)
-                words = interrupts(text, language_code)
-                if at_pause:
-                    commands = self._state.pause_transcribed(item_id, text, language_code, words=words)
-                else:
-                    commands = self._state.words_heard(item_id, text, words=words)
-                self._on_words(item_id, commands, event)
-            case TranscriptCompleted(item_id, text, language_code):
-                self._untranscribed = ""
-                self._heard = replace(self._heard, final_transcript=now - self._heard.ended_at)
-                text = self._without_echo(text)
-                words = interrupts(text, language_code)
-                try:
-                    commands = self._state.transcript_completed(item_id, text, language_code, now, words=words)
-                except ParleyError as error:
-                    self.outbox.put(event)
-                    self.outbox.put(Failure(error))
-                else:
-                    self._on_words(item_id, commands, event)
-
-    def _on_voice(
-        self, started: SpeechStarted, commands: list[Command], transcript: TranscriptEvent | None = None
-    ) -> None:
-        """The user's voice: the client hears of it first, and nothing that it should not play follows."""
-        if _stops(commands):
-            self._responses.hold_for_voice(self._voice_at)
-        self.outbox.put(started)
-        if transcript is not None:
-            self.outbox.put(transcript)
-        self._execute(commands)
-
-    def _on_words(self, item_id: str, commands: list[Command], transcript: TranscriptEvent | None = None) -> None:
-        """The user's words; where they stop a response that is being played, the client stops playing first, and then
-        reads them: after its final transcript nothing more is heard of an utterance.
-        """
-        turn = self._responses.current
-        if _stops(commands) and turn is not None and turn.output.playing:
-            self._on_voice(SpeechStarted(item_id, self._hearing.position_s), commands, transcript)
-        else:
-            if transcript is not None:
-                self.outbox.put(transcript)
-            self._execute(commands)
-
-    def _without_echo(self, text: str) -> str:
-        """What the user said of this: nothing where it is the agent's own voice, and the client wants that noticed."""
-        if self._config.turn_detection.echo_guard and self._echo.is_of(text, clock.now()):
-            return ""
-        return text
-
-    def _on_lost(self, error: ParleyError | None) -> None:
-        if error is not None:
-            self.outbox.put(Failure(error, item_id=self._untranscribed))
-        self._untranscribed = ""
-        self._execute(self._state.speech_lost(clock.now()))
-
-    # Responding
-
     def _execute(self, commands: list[Command]) -> None:
         self._active_at = clock.now()
         for command in commands:
             if isinstance(command, StartResponse):
-                self._to_prefill = None
-                self._own(self._respond(self._responses.begin(command, self._config, self._heard)))
+                self._prefilling.drop()
+                self._own(self._respond(self._responses.begin(command, self._config, self._speech.heard)))
             elif isinstance(command, Prefill):
-                self._to_prefill = command
-                if self._prefilling is None:
-                    self._prefilling = self._own(self._prefill())
+                self._prefilling.want(command.words)
             elif isinstance(command, AnswerCalls):
                 for call_id in command.call_ids:
                     self._own(self._items.add(no_output(call_id)))
             elif isinstance(command, KeepWords):
                 self._own(self._items.add(user_message(command.text, command.item_id)))
             else:
-                self._responses.steer(command, self._heard)
+                self._responses.steer(command, self._speech.heard)
         if self._responses.current is None and self._state.state is State.LISTENING:
             self._responses.trace.end()
         self._set_alarm()
@@ -411,16 +311,9 @@ class LiveSession:
         self._responses.ended()
         self._execute(self._state.response_ended(turn.response_id, clock.now(), kept))
 
-    async def _prefill(self) -> None:
+    async def _prefill(self, words: str) -> None:
         self._responses.trace.activate()
-        try:
-            while self._to_prefill is not None:
-                words, self._to_prefill = self._to_prefill.words, None
-                await self._stages.llm.prefill(self._config, self.conversation_id, words)
-        except ParleyError as error:  # the turn itself will tell, if it is more than a hiccup
-            log.info("prefill failed", extra={"error": str(error)})
-        finally:
-            self._prefilling = None
+        await self._stages.llm.prefill(self._config, self.conversation_id, words)
 
     def _set_alarm(self) -> None:
         """Wake the state machine when it wants to be woken."""
@@ -438,8 +331,8 @@ class LiveSession:
         turn = self._responses.current
         if turn is not None and turn.response_id == event.response_id:
             turn.output.audio_left(event)
-            if self._config.turn_detection.echo_guard:
-                self._echo.spoken(turn.output.playback.lately(event.offset_s), clock.now())
+            if self._speech.echo_guard:
+                self._speech.agent_said(turn.output.playback.lately(event.offset_s))
 
     def _check_waiting(self) -> None:
         if len(self._tasks) + self._items.early >= MAX_ITEMS_WAITING:
@@ -454,10 +347,6 @@ class LiveSession:
         self._state.interrupt_response = self._config.turn_detection.interrupt_response
         self._state.create_response = self._config.turn_detection.create_response
         self._state.hold_at_voice = not self._config.turn_detection.echo_guard
+        self._speech.echo_guard = self._config.turn_detection.echo_guard
         if not self._config.text_only:
             self._options.turn.apology.want(self._config.output_format)
-
-
-def _stops(commands: list[Command]) -> bool:
-    """Whether the client is to stop playing."""
-    return any(isinstance(command, HoldResponse | CancelResponse) for command in commands)
