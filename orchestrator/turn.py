@@ -91,14 +91,14 @@ class Turn:
         self._span = tracing.begin("response", {"parley.response.id": response_id}, parent=trace.context)
         self._stages, self._config, self._outbox, self._prompt = stages, config, outbox, prompt
         self._options, self._metrics = options, metrics
-        self._on_audio = on_audio
+        self._on_audio, self._on_call = on_audio, on_call
         spoken = not config.text_only
         output_options = OutputOptions(config.output_format, options.max_audio_lead_s, options.paced, spoken)
-        self._on_call = on_call
         self.output = Output(
             outbox, response_id, output_options, self._on_first_audio, self._on_function_call, busy_until
         )
         self.calls: list[str] = []
+        """Ids of the function calls that the client was given."""
         self._begun_at = clock.now()
         self._status = ResponseStatus.COMPLETED
         self._heard: Heard | None = None

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from orchestrator.field_names import renamed
 from orchestrator.realtime.models import BadEventError
 from services.common.errors import (
     ConversationBusyError,
@@ -39,7 +40,7 @@ CLOSE_NO_TEXT, CLOSE_POLICY, CLOSE_INTERNAL, CLOSE_RESTART, CLOSE_TRY_AGAIN = 10
 
 def error_json(error: ParleyError, event_id: str = "") -> dict[str, Any]:
     """The error object; `event_id` is of the client event at fault, empty where none is."""
-    parameter = error.field if isinstance(error, BadEventError) else _parameter(error.field)
+    parameter = error.field if isinstance(error, BadEventError) else renamed(error.field, _PARAMETERS)
     message = f"{parameter}: {error.message}" if parameter else error.message
     if error.retry_after_s:
         message += f" (try again in {error.retry_after_s:g} s)"
@@ -59,10 +60,3 @@ def close_code(error: ParleyError) -> int:
     if isinstance(error, OverloadedError):
         return CLOSE_TRY_AGAIN
     return CLOSE_POLICY if isinstance(error, (*_CLIENTS_FAULT, ConversationBusyError)) else CLOSE_INTERNAL
-
-
-def _parameter(field: str) -> str:
-    for theirs, ours in _PARAMETERS.items():
-        if field == theirs or field.startswith((f"{theirs}.", f"{theirs}[")):
-            return ours + field.removeprefix(theirs)
-    return field

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from orchestrator.realtime.protocols import HttpProtocol, WebSocketProtocol
 from orchestrator.realtime.socket import METHOD, RealtimeEndpoint, denial
 from orchestrator.sessions import Sessions
-from services.common.errors import ParleyError, StartupError
+from services.common.errors import ParleyError, port_taken
 from services.common.tls import ServerTls
 
 log = logging.getLogger(__name__)
@@ -84,10 +84,7 @@ class RealtimeServer:
         try:
             listener = socket.create_server((self._host, self._port), backlog=_BACKLOG)
         except OSError:
-            raise StartupError(
-                f"cannot serve Realtime clients on {self._host}:{self._port}; is the port taken? "
-                "Choose another --realtime_port"
-            ) from None
+            raise port_taken("serve Realtime clients", self._host, self._port, "realtime_port") from None
         self._serving = asyncio.create_task(self._server.serve([listener]))
         port = listener.getsockname()[1]
         url = f"{self._scheme}://{self._host}:{port}/"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
+from orchestrator.field_names import renamed
 from services.common.errors import (
     ModelNotFoundError,
     OverloadedError,
@@ -70,10 +71,7 @@ _FIELDS: Mapping[str, str] = {
 
 def field_of_client(field: str) -> str:
     """The orchestrator's own name for a field that a service complains of."""
-    for theirs, ours in _FIELDS.items():
-        if field == theirs or field.startswith((f"{theirs}.", f"{theirs}[")):
-            return ours + field.removeprefix(theirs)
-    return field
+    return renamed(field, _FIELDS)
 
 
 def explain(error: grpc.aio.AioRpcError, service: str) -> ParleyError:

@@ -11,13 +11,13 @@ A turn goes elsewhere only while nothing of its answer has reached the session.
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from parley.common.v1 import chat_pb2
 
+from orchestrator import clock
 from orchestrator.domain import SessionConfig
 from orchestrator.stages.calls import when_there_is_room
 from orchestrator.stages.kept_history import KeptHistory, lacking
@@ -79,7 +79,7 @@ class FailoverLanguageModel:
         first: the service that answers where it can.
         fallback: the one to go to otherwise; None where there is no other.
         first_token_timeout_s: a service that has not begun its answer by then is too slow, where there is another.
-        clock: seconds, monotonic.
+        now: the time in seconds, monotonic.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class FailoverLanguageModel:
         first: LanguageModel,
         fallback: LanguageModel | None,
         first_token_timeout_s: float,
-        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = clock.now,
     ) -> None:
         self._services = [_Service(model) for model in (first, fallback) if model is not None]
         self._first_token_timeout_s = first_token_timeout_s
-        self._clock = clock
+        self._now = now
         self._conversation_id = ""
         self._history = KeptHistory()
         self._answers: dict[str, _Answer] = {}
@@ -272,11 +272,11 @@ class FailoverLanguageModel:
 
     def _in_order(self) -> list[_Service]:
         """The services to try: those that failed of late come last."""
-        now = self._clock()
+        now = self._now()
         return sorted(self._services, key=lambda service: max(0.0, service.avoid_until - now))
 
     def _avoid(self, service: _Service, error: ParleyError) -> None:
-        service.avoid_until = self._clock() + RETURN_AFTER_S
+        service.avoid_until = self._now() + RETURN_AFTER_S
         log.warning("language model fails, the fallback answers", extra={"error": str(error)})
 
     def _seen(self, event: GenerationEvent, answer: _Answer) -> GenerationEvent:

@@ -206,6 +206,11 @@ class StartupError(Exception):
     """A program cannot serve; the message is one line that says what to do. No client ever sees it."""
 
 
+def port_taken(what: str, host: str, port: int, flag: str) -> StartupError:
+    """The error of a program that cannot do this, such as "listen", at a port that its `--{flag}` names."""
+    return StartupError(f"cannot {what} on {host}:{port}; is the port taken? Choose another --{flag}")
+
+
 def first_line(error: BaseException) -> str:
     """What a library's exception says, in one line, for an operator; its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from services.common import event_loop, logs, secrets, tracing
 from services.common.access.access import Access, open_access
-from services.common.errors import ParleyError, StartupError
+from services.common.errors import ParleyError, StartupError, port_taken
 from services.common.interceptor import Gate, ServerInterceptor
 from services.common.load import Load
 from services.common.metrics import MetricsServer, ServerMetrics, watch_event_loop
@@ -185,7 +185,7 @@ def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
     except RuntimeError:
-        raise StartupError(f"cannot listen on {address}; is the port taken? Choose another --port") from None
+        raise port_taken("listen", settings.host, settings.port, "port") from None
 
 
 def _health_server(servicer: health.aio.HealthServicer, settings: ServerSettings) -> tuple[grpc.aio.Server, int]:
@@ -194,22 +194,17 @@ def _health_server(servicer: health.aio.HealthServicer, settings: ServerSettings
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     if settings.health_port < 0:
         return server, -1
-    address = f"{settings.host}:{settings.health_port}"
     try:
-        return server, server.add_insecure_port(address)
+        return server, server.add_insecure_port(f"{settings.host}:{settings.health_port}")
     except RuntimeError:
-        taken = f"cannot serve health on {address}; is the port taken? Choose another --health_port"
-        raise StartupError(taken) from None
+        raise port_taken("serve health", settings.host, settings.health_port, "health_port") from None
 
 
 def _expose(metrics: ServerMetrics, settings: ServerSettings) -> MetricsServer:
     try:
         return metrics.expose(settings.host, settings.metrics_port)
     except OSError:
-        raise StartupError(
-            f"cannot serve metrics on {settings.host}:{settings.metrics_port}; is the port taken? "
-            "Choose another --metrics_port"
-        ) from None
+        raise port_taken("serve metrics", settings.host, settings.metrics_port, "metrics_port") from None
 
 
 def _connection_age(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
