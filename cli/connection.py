@@ -7,6 +7,7 @@ import grpc
 from cli.errors import USAGE, CliError
 from services.common import channel
 from services.common.client_security import PLAIN, ClientSecurity, stays_here
+from services.common.errors import first_line
 
 _security, _insecure = PLAIN, False
 
@@ -28,7 +29,7 @@ def open_channel(target: str, **options: Any) -> grpc.aio.Channel:
     try:
         return channel.open_channel(target, security=_security, **options)
     except (OSError, ValueError) as error:
-        raise CliError(str(error), USAGE) from None
+        raise CliError(first_line(error), USAGE) from None
 
 
 def uses_tls() -> bool:

@@ -13,6 +13,7 @@ from cli.dialogue import Turn
 from cli.errors import CliError
 from cli.plan import FREE_PORTS, plan_stack
 from cli.programs import ORCHESTRATOR, STT
+from cli.render import wrote
 from cli.stack import Stack
 from cli.stack_view import StackView
 from cli.talk import Talk, TalkOptions, talk_file
@@ -84,7 +85,7 @@ async def _listen_back(path: Path, turns: Sequence[Turn], target: str, console: 
     if not text:
         raise CliError(f"the speech-to-text service hears nothing in {path}")
     errors = word_error_rate(_spoken(turns), text)
-    console.print(Text(f"Wrote {seconds:.1f} s of speech to {path}"), soft_wrap=True)
+    console.print(wrote(path, seconds), soft_wrap=True)
     console.print(Text.assemble(("Heard in it: ", "bold"), text), soft_wrap=True)
     console.print(f"Word error rate against the answer: {errors:.1%}", highlight=False)
 

@@ -3,9 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -24,7 +23,7 @@ from cli.options import (
 )
 from cli.programs import LLM, LOOPBACK, ORCHESTRATOR, PROGRAMS, STT, TTS
 
-T = TypeVar("T")
+_debug = False
 app = typer.Typer(
     name="parley",
     help="Parley: a voice agent made of gRPC services.",
@@ -90,9 +89,6 @@ def _check_unencrypted(context: typer.Context, *flags: str) -> None:
             raise CliError(f"--{flag} is of no use without TLS; give --tls or --tls_ca, too", USAGE)
 
 
-_debug = False
-
-
 @app.command(
     context_settings=ANY_FLAG,
     epilog="Any flag of any service may be given too, and goes to those that have it, such as --tts espeak-ng or "
@@ -145,9 +141,9 @@ def talk(
         raise CliError("-o and --json are for recordings, not for --mic", USAGE)
     options = command.TalkOptions(target, voice, language, instructions, conversation_id)
     if file is None:
-        _run(command.run_microphone(options, console=_console()))
+        asyncio.run(command.run_microphone(options, console=_console()))
     else:
-        _run(command.run_file(file, output, options, as_json=as_json, console=_console()))
+        asyncio.run(command.run_file(file, output, options, as_json=as_json, console=_console()))
 
 
 @app.command()
@@ -163,7 +159,7 @@ def say(
     from cli import say as command
 
     options = command.SayOptions(target, voice, language, rate)
-    _run(command.run(sys.stdin.read() if text == "-" else text, output, options, console=_console()))
+    asyncio.run(command.run(sys.stdin.read() if text == "-" else text, output, options, console=_console()))
 
 
 @app.command()
@@ -178,7 +174,7 @@ def transcribe(
     from cli import transcribe as command
 
     options = command.TranscribeOptions(target, language, interim=interim, words=words)
-    _run(command.run(file, options, console=_console()))
+    asyncio.run(command.run(file, options, console=_console()))
 
 
 @app.command()
@@ -234,7 +230,7 @@ def load(
         raise CliError("--barge_in needs --turns of 2 or more: an answer is interrupted by the next turn", USAGE)
     plan = LoadPlan(sessions, turns, ramp_s, barge_in, barge_in_after_s, pause_s, patience_s)
     options = TalkOptions(target, voice, language, instructions)
-    raise typer.Exit(_run(command.run(file, plan, options, out, console=_console())))
+    raise typer.Exit(asyncio.run(command.run(file, plan, options, out, console=_console())))
 
 
 @app.command()
@@ -275,7 +271,7 @@ def top(
     watching = command.run(
         addresses or list(services), services, interval_s=interval_s, window_s=window_s, once=once, console=_console()
     )
-    _run(watching)
+    asyncio.run(watching)
 
 
 @app.command()
@@ -326,7 +322,7 @@ def demo(
     """Start the stack, put a recorded question to it, stop it."""
     from cli import demo as command
 
-    _run(command.run(question, output, context.args, console=_console()))
+    asyncio.run(command.run(question, output, context.args, console=_console()))
 
 
 def main() -> NoReturn:
@@ -359,10 +355,6 @@ def _fail(message: str, code: int) -> int:
 def _usage_message(error: "typer.TyperException") -> str:
     format_message = getattr(error, "format_message", None)
     return format_message() if format_message else str(error)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
 
 
 def _console() -> Any:

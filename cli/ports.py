@@ -8,7 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli.checks import Check, Verdict
-from cli.programs import LOOPBACK, PROGRAMS, Program
+from cli.programs import LOOPBACK, ORCHESTRATOR, PROGRAMS, Program
 from services.common.channel import open_channel
 
 _ANSWER_TIMEOUT_S = 2.0
@@ -29,7 +29,7 @@ async def port_check(program: Program, port: int) -> Check:
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=_ANSWER_TIMEOUT_S)
         except grpc.aio.AioRpcError:
-            flag = "port" if program.name == "orchestrator" else f"{program.name}_port"
+            flag = "port" if program is ORCHESTRATOR else f"{program.name}_port"
             return Check(name, Verdict.MISSING, "taken by another program", f"choose another with --{flag}")
     serving = answer.status == health_pb2.HealthCheckResponse.SERVING
     return Check(name, Verdict.OK, "Parley is serving here" if serving else "Parley is loading here")

@@ -2,10 +2,12 @@
 
 import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 
 from parley_client.events import Timings
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from cli.dialogue import Turn
 
@@ -34,6 +36,11 @@ def brief(seconds: float) -> str:
     if abs(seconds) < 1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.2f} s" if abs(seconds) < 10 else f"{seconds:.1f} s"
+
+
+def wrote(path: Path, seconds: float) -> Text:
+    """That so much speech is in a file now."""
+    return Text(f"Wrote {seconds:.1f} s of speech to {path}")
 
 
 def breakdown(turn: Turn) -> Table:

@@ -14,6 +14,7 @@ from cli.audio_files import check_writable, write_wav
 from cli.connection import open_channel
 from cli.errors import USAGE, CliError
 from cli.programs import TTS
+from cli.render import wrote
 from cli.rpc import explain
 from services.common.audio_format import AudioFormat, Encoding
 from services.common.wire import audio_format, audio_format_message
@@ -54,7 +55,7 @@ async def run(text: str, output: Path | None, options: SayOptions, *, console: C
         raise CliError(f"{TTS.title} made no speech of this text; nothing was written")
     write_wav(output, bytes(audio), actual)
     seconds = len(audio) / actual.bytes_per_second
-    console.print(f"Wrote {seconds:.1f} s of speech to {output}", markup=False, highlight=False, soft_wrap=True)
+    console.print(wrote(output, seconds), soft_wrap=True)
 
 
 async def _play(text: str, options: SayOptions) -> None:

@@ -19,6 +19,7 @@ from cli.connection import open_channel
 from cli.dialogue import Dialogue
 from cli.errors import CliError
 from cli.pacing import FRAME_S, paced
+from cli.render import wrote
 from cli.rpc import explain_session
 from cli.talk_view import TalkView
 from services.common.audio_format import AudioFormat, Encoding
@@ -109,7 +110,7 @@ async def run_file(path: Path, output: Path | None, options: TalkOptions, *, as_
         console.out(json.dumps({"conversation_id": talk.conversation_id, "turns": turns}), highlight=False)
     elif output is not None:
         seconds = len(talk.audio) / talk.output_format.bytes_per_second
-        console.print(f"Wrote {seconds:.1f} s of speech to {output}", markup=False, highlight=False, soft_wrap=True)
+        console.print(wrote(output, seconds), soft_wrap=True)
 
 
 async def talk_file(source: SpeechFile, options: TalkOptions, view: View) -> Talk:

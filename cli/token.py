@@ -54,5 +54,7 @@ def _add(file: Path, entry: dict[str, object]) -> None:
             new.chmod(stat.S_IMODE(known.st_mode))
             os.chown(new, known.st_uid, known.st_gid)
         new.replace(file)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CliError(f"cannot add to {file}: {error.strerror or error}") from None
+    except ValueError as error:
         raise CliError(f"{file}: {error}") from None

@@ -11,7 +11,7 @@ CSS = """
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #111214; --card: #1a1b1e; --ink: #f2f3f5; --soft: #bfc3cb; --faint: #8b909a; --grid: #2b2d31;
-  --axis: #4a4d54;
+    --axis: #4a4d54;
     --stage-1: #4a94ea; --stage-2: #22b682; --stage-3: #d99a17; --stage-4: #9b7be0; --stage-5: #e8694f;
     --response: #8ea9d1; --p50: #2f5f9e; --p95: #5a9bea; --p99: #bcd7f8;
     --good: #2fb363; --calm: #7d8491; --warning: #d99a17; --bad: #e5605f; --notice: #3a2f14; --notice-ink: #f6dfa5;

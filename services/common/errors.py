@@ -212,5 +212,9 @@ def port_taken(what: str, host: str, port: int, flag: str) -> StartupError:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's exception says, in one line, for an operator; its kind where it says nothing."""
+    """What a library's exception says, in one line, for an operator; its kind where it says nothing. Of a file that
+    cannot be used its name and the reason, without the number that Python puts before them.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

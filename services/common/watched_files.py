@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from services.common.errors import first_line
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ class WatchedFiles(Generic[T]):
                     self._value = self._read()
                     log.info("files read again", extra={"files": [path.name for path in self._paths]})
                 except (OSError, ValueError) as error:
-                    log.error("files changed and cannot be used", extra={"error": str(error)})
+                    log.error("files changed and cannot be used", extra={"error": first_line(error)})
             return self._value
 
     def _read(self) -> T:
