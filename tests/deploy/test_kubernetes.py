@@ -3,12 +3,8 @@
 import json
 import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,11 +14,10 @@ from services.common.settings import ServerSettings, load
 from services.llm.settings import LlmSettings
 from services.stt.settings import SttSettings
 from services.tts.settings import TtsSettings
+from tests.support.kustomize import FOLDER, KUBECTL, Manifest, build, write_kustomization
 from tests.support.network_policies import Peer, matches, reaches
 from tests.support.servers import ROOT
 
-FOLDER = ROOT / "deploy" / "kubernetes"
-KUBECTL = shutil.which("kubectl", path=str(Path(sys.executable).parent))
 kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="not installed: make install-deploy")
 pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed: make install-deploy")
 
@@ -46,15 +41,6 @@ MEASURED_MB = {
 }
 """Memory of each server with the embedded models after a conversation (`python -m benchmarks.memory`)."""
 METRICS = set(re.findall(r"^\| `([a-z0-9_]+)`", (ROOT / "docs" / "metrics.md").read_text("utf-8"), re.MULTILINE))
-Manifest = dict[str, Any]
-
-
-def build(folder: Path) -> list[Manifest]:
-    assert KUBECTL is not None
-    done = subprocess.run((KUBECTL, "kustomize", str(folder)), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
 
 
 @pytest.fixture(scope="module", params=[*OVERLAYS, EVERYTHING])
@@ -65,17 +51,6 @@ def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("everything")
     write_kustomization(folder, "cpu", "gateway", "monitoring", "tokens")
     return build(folder)
-
-
-def write_kustomization(folder: Path, overlay: str, *components: str, **more: object) -> None:
-    """An overlay with more components, as a user would write it."""
-    paths = {
-        "resources": [FOLDER / "overlays" / overlay],
-        "components": [FOLDER / "components" / component for component in components],
-    }
-    lists = {kind: [os.path.relpath(path, folder.resolve()) for path in found] for kind, found in paths.items()}
-    content = {"kind": "Kustomization", **lists, **more}
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(content), "utf-8")
 
 
 def of_kind(manifests: list[Manifest], *kinds: str) -> dict[str, Manifest]:

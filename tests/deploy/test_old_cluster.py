@@ -13,8 +13,8 @@ import yaml
 from parley.agent.v1 import agent_service_pb2 as pb
 from parley.agent.v1 import agent_service_pb2_grpc
 
-from tests.deploy.test_kubernetes import FOLDER, build, write_kustomization
 from tests.support.kubernetes_1_20 import NAMESPACE, Cluster, cluster, needs_kubernetes, until
+from tests.support.kustomize import FOLDER, build, write_kustomization
 
 compose = pytest.importorskip("tests.support.compose", reason="the images' tests are not there")
 pytestmark = needs_kubernetes
