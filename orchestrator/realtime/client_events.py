@@ -6,7 +6,7 @@ from pydantic import Field
 
 from orchestrator.realtime.items import Item
 from orchestrator.realtime.models import BadEventError, Model, parse
-from orchestrator.realtime.session_config import ResponseParameters, Session
+from orchestrator.realtime.session_object import ResponseParameters, Session
 
 
 class Event(Model):

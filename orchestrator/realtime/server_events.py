@@ -23,7 +23,8 @@ from orchestrator.domain import (
 from orchestrator.realtime.errors import error_json
 from orchestrator.realtime.items import Items
 from orchestrator.realtime.response_events import ResponseEvents
-from orchestrator.realtime.session_config import Session, session_json
+from orchestrator.realtime.session_config import session_json
+from orchestrator.realtime.session_object import Session
 from orchestrator.realtime.user_events import UserEvents
 from services.common.errors import ParleyError
 

@@ -18,7 +18,8 @@ from orchestrator.realtime.event_json import read_json
 from orchestrator.realtime.models import BadEventError
 from orchestrator.realtime.names import with_names_of_this_server
 from orchestrator.realtime.server_events import ServerEvents
-from orchestrator.realtime.session_config import Session, session_config
+from orchestrator.realtime.session_config import session_config
+from orchestrator.realtime.session_object import Session
 from orchestrator.sessions import Sessions
 from orchestrator.watchdog import Guard
 from services.common.access.access import Access

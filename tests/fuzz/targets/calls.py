@@ -22,7 +22,8 @@ from orchestrator import domain
 from orchestrator.realtime.client_events import ItemCreate, ResponseCreate, SessionUpdate, parse_event
 from orchestrator.realtime.event_json import read_json
 from orchestrator.realtime.items import message as item_message
-from orchestrator.realtime.session_config import Session, response_config, session_config, session_json
+from orchestrator.realtime.session_config import response_config, session_config, session_json
+from orchestrator.realtime.session_object import Session
 from services.common import tracing
 from services.common.access.signed_tokens import SignedTokens
 from services.common.access.token_file import Tokens

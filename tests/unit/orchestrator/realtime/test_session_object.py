@@ -6,7 +6,8 @@ import pytest
 from parley.common.v1 import chat_pb2
 
 from orchestrator.realtime.models import merged, parse
-from orchestrator.realtime.session_config import ResponseParameters, Session, response_config, session_config
+from orchestrator.realtime.session_config import response_config, session_config
+from orchestrator.realtime.session_object import ResponseParameters, Session
 from services.common.audio_format import AudioFormat, Encoding
 
 TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}}
