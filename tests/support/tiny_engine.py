@@ -91,14 +91,14 @@ class Stepper:
         self._allowed = threading.Semaphore(0)
         self._free = False
 
-    def forward(self, step: Step, pool: KeyValues) -> torch.Tensor | None:
+    def forward(self, step: Step, pool: KeyValues, workers: int = 1) -> torch.Tensor | None:
         self.steps.put([row.count for row in step.rows])
         if not self._free:
             assert self._allowed.acquire(timeout=WAIT_S), "no step was allowed"
         error, self.error = self.error, None
         if error is not None:
             raise error
-        return self._model.forward(step, pool)
+        return self._model.forward(step, pool, workers)
 
     def allow(self) -> list[int]:
         """Wait until a step begins, and let it go on; the new tokens of each of its sequences."""

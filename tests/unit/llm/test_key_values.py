@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from services.llm.backends.batching.helper import Helper
+from services.llm.backends.batching.attention import attend
 from services.llm.backends.batching.key_values import KeyValues, PoolShape, Row
 from services.llm.backends.batching.prefixes import Copy
 
@@ -39,13 +39,10 @@ def test_every_row_sees_its_own_sequence_and_nothing_else(
     torch.manual_seed(1)
     pool = KeyValues(SHAPE, 128, "cpu", gathers=gathers)
     keys, values = torch.randn(2, 2, 128, 8), torch.randn(2, 2, 128, 8)
-    pool._data[0::2, 0], pool._data[1::2, 0] = keys, values
+    pool._data[0::2], pool._data[1::2] = keys, values
     places = torch.tensor([row.start + row.length - row.count + new for row in ROWS for new in range(row.count)])
     query = torch.randn(len(places), HEADS, 8)
-    key, value = torch.randn(2, len(places), 8), torch.randn(2, len(places), 8)
-    keys[1][:, places], values[1][:, places] = key, value
-    pool.begin(ROWS, places)
-    result = pool.attend(1, query, key, value, SCALE, window, softcap)
+    result = attend(*pool.layers[2:], query, pool.seen(ROWS, 2, window, softcap), SCALE, softcap)
     for row in ROWS:
         piece = slice(row.start, row.start + row.length)
         mine = slice(row.first, row.first + row.count)
@@ -54,21 +51,15 @@ def test_every_row_sees_its_own_sequence_and_nothing_else(
 
 
 def attend_in_bfloat16(
-    rows: list[Row], pool: KeyValues, helper: Helper | None, window: int | None = None
+    rows: list[Row], pool: KeyValues, window: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the pool gives for random new tokens, and what is written out in float32."""
-    places = torch.cat([torch.arange(row.length - row.count, row.length) + row.start for row in rows])
-    count = len(places)
-    query, key, value = (
-        torch.randn(*size, 8, dtype=torch.bfloat16) for size in ((count, HEADS), (2, count), (2, count))
-    )
-    pool.begin(rows, places, helper)
-    result = pool.attend(0, query, key, value, SCALE, window).float()
+    """What random queries give, and what is written out in float32."""
+    query = torch.randn(sum(row.count for row in rows), HEADS, 8, dtype=torch.bfloat16)
+    result = attend(*pool.layers, query, pool.seen(rows, 2, window), SCALE, None).float()
     expected = []
     for row in rows:
-        keys, values = pool._data[:, 0, :, row.start : row.start + row.length].float()
+        keys, values = pool._data[:, :, row.start : row.start + row.length].float()
         mine = slice(row.first, row.first + row.count)
-        assert torch.equal(keys[:, -row.count :], key[:, mine].float()), "the new keys are kept"
         expected.append(written_out(query[mine].float(), keys, values, window, None))
     return result, torch.cat(expected)
 
@@ -80,30 +71,26 @@ def bfloat16_pool(capacity: int) -> KeyValues:
     return pool
 
 
-@pytest.mark.parametrize("helper", [None, Helper()])
 @pytest.mark.parametrize(("count", "length"), [(6, 511), (6, 512), (6, 900), (81, 900)])
 @pytest.mark.parametrize("window", [None, 600])
-def test_a_prompt_after_a_long_history_in_bfloat16(
-    helper: Helper | None, count: int, length: int, window: int | None
-) -> None:
-    result, expected = attend_in_bfloat16([Row(0, count, 50, length)], bfloat16_pool(1000), helper, window)
+def test_a_prompt_after_a_long_history_in_bfloat16(count: int, length: int, window: int | None) -> None:
+    result, expected = attend_in_bfloat16([Row(0, count, 50, length)], bfloat16_pool(1000), window)
     torch.testing.assert_close(result, expected, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("helper", [None, Helper()])
 @pytest.mark.parametrize("lengths", [[3, 40], [300, 1, 290, 120, 310], [700], [2000, 1900, 20, 1500, 1200, 1990, 1]])
 @pytest.mark.parametrize("window", [None, 250])
-def test_rows_of_any_lengths_decode_in_bfloat16(helper: Helper | None, lengths: list[int], window: int | None) -> None:
+def test_rows_of_any_lengths_decode_in_bfloat16(lengths: list[int], window: int | None) -> None:
     starts = [sum(lengths[:index]) for index in range(len(lengths))]
     rows = [Row(index, 1, starts[index], length) for index, length in enumerate(lengths)]
-    result, expected = attend_in_bfloat16(rows, bfloat16_pool(sum(lengths)), helper, window)
+    result, expected = attend_in_bfloat16(rows, bfloat16_pool(sum(lengths)), window)
     torch.testing.assert_close(result, expected, rtol=0.02, atol=0.02)
 
 
 def test_a_broken_row_leaves_those_beside_it_unharmed() -> None:
     pool = bfloat16_pool(1000)
-    pool._data[:, 0, :, 600:] = torch.nan
-    result, expected = attend_in_bfloat16([Row(0, 1, 0, 300), Row(1, 1, 600, 400), Row(2, 1, 300, 250)], pool, None)
+    pool._data[:, :, 600:] = torch.nan
+    result, expected = attend_in_bfloat16([Row(0, 1, 0, 300), Row(1, 1, 600, 400), Row(2, 1, 300, 250)], pool)
     torch.testing.assert_close(result[[0, 2]], expected[[0, 2]], rtol=0.02, atol=0.02)
     assert result[1].isnan().all()
 

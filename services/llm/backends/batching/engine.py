@@ -17,12 +17,10 @@ from services.llm.backends.batching.prefixes import PrefixStore
 from services.llm.backends.batching.sampling import choose
 from services.llm.backends.batching.scheduler import Scheduler
 from services.llm.backends.batching.sequence import Failed, Prefilled, Sequence, Token
+from services.llm.backends.batching.spread import Spread
 
 log = logging.getLogger(__name__)
 
-_CALIBRATION_STEPS = 4
-_MANY_TOKENS = 32
-"""Tokens of prompts in a step from which on all threads have enough to do each."""
 _TIDY_S = 2.0
 """Seconds between two times that free memory is given back. Steps take pieces of ever other sizes, and what is left
 between them would be an ever larger part of what the process holds."""
@@ -39,7 +37,7 @@ class Engine:
         capacity: tokens of the pool of keys and values.
         max_batch: sequences at work at a time.
         max_tokens: tokens in flight at a time, at most `capacity`.
-        threads: processor threads for a step; decoding takes one where that is faster.
+        threads: processor threads for a step.
         keep: whether what is over stays for those that begin with it.
         flush: called on the engine's thread when a step's events have been handed over.
     """
@@ -59,8 +57,7 @@ class Engine:
         self._store = PrefixStore(capacity, keep=keep)
         self._pace = Pace()
         self._scheduler = Scheduler(self._store, self._pace, max_batch, max_tokens)
-        self._threads = threads
-        self._decode_threads = threads
+        self._spread = Spread(threads)
         self._flush = flush
         self._inbox: queue.SimpleQueue[Sequence | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -112,7 +109,7 @@ class Engine:
 
     def _main(self) -> None:
         with torch.inference_mode():
-            self._calibrate()
+            self._spread.learn(self._model, self._pool)
             while not self._closed:
                 try:
                     self._turn()
@@ -174,9 +171,9 @@ class Engine:
         decoding = sum(sequence.decoding for sequence, _ in planned)
         prompt_tokens = sum(count for sequence, count in planned if not sequence.decoding)
         step, ready = self._packed(planned)
-        self._use_threads(self._threads if prompt_tokens >= _MANY_TOKENS else self._decode_threads)
         try:
-            logits = self._model.forward(step, self._pool)
+            with self._spread.workers(len(step.tokens)) as workers:
+                logits = self._model.forward(step, self._pool, workers)
             choices = (
                 []
                 if logits is None
@@ -254,36 +251,12 @@ class Engine:
         self._scheduler.active.clear()
         self._scheduler.waiting.clear()
 
-    def _use_threads(self, count: int) -> None:
-        if self._model.device == "cpu" and torch.get_num_threads() != count:
-            torch.set_num_threads(count)
-
     def _tidy(self) -> None:
         """Give free memory back, now and then; between two steps, when a step's events are on their way."""
         now = time.monotonic()
         if now - self._tidied >= _TIDY_S:
             self._tidied = now
             give_back_memory()
-
-    def _calibrate(self) -> None:
-        """Find out whether decoding is faster on one thread: small models lose more by meeting than they win."""
-        self._use_threads(self._threads)
-        if self._model.device != "cpu" or self._threads == 1:
-            return
-        places = torch.arange(min(8, self.capacity))
-        rows = [Row(index, 1, index, 1) for index in range(len(places))]
-        step = Step(torch.zeros_like(places), torch.zeros_like(places), places, rows, places)
-        seconds: dict[int, float] = {}
-        for count in (1, self._threads):
-            self._use_threads(count)
-            times = []
-            for _ in range(_CALIBRATION_STEPS):
-                begun = time.perf_counter()
-                self._model.forward(step, self._pool)
-                times.append(time.perf_counter() - begun)
-            seconds[count] = min(times[1:])
-        self._decode_threads = min(seconds, key=lambda count: seconds[count])
-        log.info("threads for decoding", extra={"threads": self._decode_threads})
 
 
 def _told(error: BaseException) -> BaseException:

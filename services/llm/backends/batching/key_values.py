@@ -1,14 +1,12 @@
-"""The pool of keys and values, and attention over the pieces of it that belong to each sequence. Imports torch."""
+"""The pool of keys and values, and which pieces of it each sequence sees. Imports torch."""
 
-import math
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
-from services.llm.backends.batching.halves import DecodeAttention, prompt_attention
-from services.llm.backends.batching.helper import Helper
+from services.llm.backends.batching.attention import Gathered, Prompt, Seen, Together, unseen
 from services.llm.backends.batching.prefixes import Copy
 
 _LONG = 512
@@ -18,6 +16,8 @@ _MOST_PRODUCTS = 1 << 23
 """Products of a head's queries with its keys that are held at once: 16 MiB."""
 _MOST_COPIED = 64 << 20
 """Bytes of a layer's keys and values that are brought side by side for those that decode."""
+_ALIGNED = 64
+"""Keys that are brought side by side are as many as a multiple of this: torch compiles a kernel for each size."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,16 @@ class Row:
     start: int
     length: int
 
+    def cut(self, tokens: int) -> "tuple[Row, Row]":
+        """Its first new tokens, and those that follow, which see them."""
+        rest = self.count - tokens
+        return replace(self, count=tokens, length=self.length - rest), replace(
+            self, first=self.first + tokens, count=rest
+        )
+
 
 class KeyValues:
-    """Keys and values of `capacity` tokens: (layers * 2, 1, heads, capacity, head size), keys at the even indices.
+    """Keys and values of `capacity` tokens.
 
     On a CPU memory is taken page by page as it is written, so a pool that is not full costs what is in it.
 
@@ -64,16 +71,21 @@ class KeyValues:
         gathers: whether sequences that decode attend in one call, over a copy of their keys and values that are brought
             side by side. That pays where every call is a launch; a processor is faster with each sequence's own keys.
             None: not on a CPU.
+
+    Attributes:
+        layers: (key/value heads, capacity, head size) each: keys and values of the first layer, those of the second...
     """
 
     def __init__(self, shape: PoolShape, capacity: int, device: str, *, gathers: bool | None = None) -> None:
-        self.gathers = device != "cpu" if gathers is None else gathers
         self.shape = shape
         self.capacity = capacity
-        size = (shape.layers * 2, 1, shape.heads, capacity, shape.head_size)
-        self._data = torch.empty(size, dtype=shape.dtype, device=device)
-        self._layers = self._data.unbind(0)
-        self._step: _Step | None = None
+        self._gathers = device != "cpu" if gathers is None else gathers
+        self._halves = device == "cpu" and shape.dtype == torch.bfloat16
+        self._device = device
+        self._data = torch.empty(
+            (shape.layers * 2, shape.heads, capacity, shape.head_size), dtype=shape.dtype, device=device
+        )
+        self.layers = list(self._data.unbind(0))
 
     def copy(self, copies: Sequence[Copy]) -> None:
         """Move keys and values, one after another, in pieces that do not overlap: a copy of all would be megabytes."""
@@ -85,157 +97,78 @@ class KeyValues:
                 source = self._data.narrow(-2, copy.source + first, count)
                 self._data.narrow(-2, copy.target + first, count).copy_(source)
 
-    def begin(self, rows: Sequence[Row], places: torch.Tensor, helper: Helper | None = None) -> None:
-        """Say what the next step is about.
+    def seen(self, rows: Sequence[Row], sharing: int, window: int | None = None, softcap: float | None = None) -> Seen:
+        """What the tokens of rows see.
 
         Args:
             rows: those with one token first.
-            places: each token's, int64.
-            helper: takes a part of what is long.
-        """
-        self._step = _Step(self, rows, places, helper)
-
-    def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scale: float,
-        window: int | None = None,
-        softcap: float | None = None,
-    ) -> torch.Tensor:
-        """Keep the new tokens' keys and values of a layer, and attend to all of each token's own sequence.
-
-        Args:
-            layer: its index.
-            query: (tokens, heads of queries, head size).
-            key: (key/value heads, tokens, head size), rotated.
-            value: as `key`.
-            scale: of the products.
+            sharing: heads of queries that share a head of keys.
             window: tokens that a token sees at most, itself included; None: all.
-            softcap: bounds the products (Gemma 2: cap * tanh(product / cap)).
-
-        Returns:
-            (tokens, heads of queries, head size).
+            softcap: whether products are bounded.
         """
-        step = self._step
-        assert step is not None, "begin comes first"
-        dtype = query.dtype
-        if key.dtype != self.shape.dtype:
-            query, key, value = query.to(self.shape.dtype), key.to(self.shape.dtype), value.to(self.shape.dtype)
-        self._layers[layer * 2][0].index_copy_(1, step.places, key)
-        self._layers[layer * 2 + 1][0].index_copy_(1, step.places, value)
-        heads, size = query.shape[1:]
-        groups = query.view(-1, self.shape.heads, heads // self.shape.heads, size)
-        done = step.decode(layer, groups, scale, window, softcap)
-        done += [step.prompt(layer, row, groups, scale, window, softcap) for row in step.prompts]
-        result = done[0] if len(done) == 1 else torch.cat(done)
-        return result.view(-1, heads, size).to(dtype)
+        singles = list(itertools.takewhile(lambda row: row.count == 1, rows))
+        prompts = [self._prompt(row, sharing, window, softcap) for row in rows[len(singles) :]]
+        if not singles:
+            return Seen(0, [], [], [], prompts)
+        if self._gathers and len(singles) > 1:
+            return Seen(len(singles), [], [], [self._gather(singles, window)], prompts)
+        pieces = [
+            (max(row.start, row.start + row.length - (window or row.length)), row.start + row.length) for row in singles
+        ]
+        keys = sum(end - begin for begin, end in pieces)
+        copied = keys * self.shape.token_bytes // self.shape.layers
+        if self._halves and softcap is None and keys >= _LONG and copied <= _MOST_COPIED:
+            return Seen(
+                len(singles), [], [self._bring_together(pieces, group) for group in _alike(pieces)], [], prompts
+            )
+        return Seen(len(singles), pieces, [], [], prompts)
+
+    def _bring_together(self, pieces: Sequence[tuple[int, int]], rows: Sequence[int]) -> Together:
+        heads, size, dtype = self.shape.heads, self.shape.head_size, self.shape.dtype
+        mine = [pieces[row] for row in rows]
+        lengths = [end - begin for begin, end in mine]
+        # What is beyond a row's keys is zero, in the values, too: it is multiplied by nothing, and must not be NaN.
+        most = -(-max(lengths) // _ALIGNED) * _ALIGNED
+        copies = torch.zeros(2, len(rows), heads, most, size, dtype=dtype)
+        keys, values = copies.flatten(1, 2)
+        hidden = torch.arange(most) >= torch.tensor(lengths)[:, None]
+        return Together(
+            torch.tensor(rows),
+            mine,
+            [copies[which, row, :, :length] for which in (0, 1) for row, length in enumerate(lengths)],
+            keys.transpose(1, 2),
+            values,
+            unseen(hidden, dtype).repeat_interleave(heads, 0)[:, None],
+        )
+
+    def _gather(self, rows: Sequence[Row], window: int | None) -> Gathered:
+        starts, lengths = torch.tensor([(row.start, row.length) for row in rows], device=self._device).T
+        positions = torch.arange(max(row.length for row in rows), device=self._device)
+        seen = positions < lengths[:, None]
+        if window is not None:
+            seen = seen & (positions >= lengths[:, None] - window)
+        places = torch.where(positions < lengths[:, None], starts[:, None] + positions, starts[:, None])
+        return Gathered(places, unseen(~seen, self.shape.dtype)[:, None, None])
+
+    def _prompt(self, row: Row, sharing: int, window: int | None, softcap: float | None) -> Prompt:
+        whole = window is None or row.length <= window
+        products = sharing * row.count * row.length
+        by_head = self._halves and whole and softcap is None and row.length >= _LONG and products <= _MOST_PRODUCTS
+        first = row.length - row.count
+        last = torch.arange(first if by_head else 0, row.length, device=self._device)
+        own = torch.arange(first, row.length, device=self._device)[:, None]
+        hidden = last > own if whole else (last > own) | (last <= own - (window or 0))
+        mask = unseen(hidden, self.shape.dtype).repeat(sharing, 1)
+        return Prompt(row.first, row.count, row.start, row.start + row.length, mask, by_head)
 
 
-class _Step:
-    """Rows of one step, with what all layers share: views of the pool, masks."""
-
-    def __init__(self, pool: KeyValues, rows: Sequence[Row], places: torch.Tensor, helper: Helper | None) -> None:
-        self.places = places
-        self._helper = helper
-        self._data = pool._data
-        self._layers = pool._layers
-        self._single = [row for row in rows if row.count == 1]
-        self.prompts = [row for row in rows if row.count > 1]
-        self._halves = places.device.type == "cpu" and pool.shape.dtype == torch.bfloat16
-        self._gathers = pool.gathers and len(self._single) > 1
-        keys = sum(row.length for row in self._single)
-        copied = keys * pool.shape.token_bytes // pool.shape.layers
-        self._many_keys = self._halves and keys >= _LONG and copied <= _MOST_COPIED
-        self._views = [self._row_views(row) for row in ([] if self._gathers else self._single)]
-        self._gathered: dict[int | None, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._decodes: dict[int | None, DecodeAttention] = {}
-        self._masks: dict[tuple[int, int, int | None], torch.Tensor] = {}
-
-    def _row_views(self, row: Row) -> tuple[torch.Tensor, ...]:
-        return self._data[:, 0, :, row.start : row.start + row.length].unbind(0)
-
-    def decode(
-        self, layer: int, groups: torch.Tensor, scale: float, window: int | None, softcap: float | None
-    ) -> list[torch.Tensor]:
-        """The rows of one token: its heads that share keys are like tokens that see the same."""
-        if not self._single:
-            return []
-        if self._gathers:
-            return [self._decode_gathered(layer, groups[: len(self._single)], scale, window, softcap)]
-        if self._many_keys and softcap is None:
-            if window not in self._decodes:
-                rows = [[view[:, -(window or 0) :] for view in views] for views in self._views]
-                self._decodes[window] = DecodeAttention(rows, self._helper)
-            return [self._decodes[window].attend(layer, groups[: len(self._single)], scale)]
-        results = []
-        for views, query in zip(self._views, torch.split(groups[: len(self._single)], 1), strict=True):
-            key, value = views[layer * 2], views[layer * 2 + 1]
-            if window is not None and key.shape[1] > window:
-                key, value = key[:, -window:], value[:, -window:]
-            results.append(_attention(query, key[None], value[None], None, scale, softcap))
-        return results
-
-    def _decode_gathered(
-        self, layer: int, groups: torch.Tensor, scale: float, window: int | None, softcap: float | None
-    ) -> torch.Tensor:
-        if window not in self._gathered:
-            device = self.places.device
-            starts, lengths = torch.tensor([(row.start, row.length) for row in self._single], device=device).T
-            positions = torch.arange(max(row.length for row in self._single), device=device)
-            seen = positions < lengths[:, None]
-            if window is not None:
-                seen = seen & (positions >= lengths[:, None] - window)
-            places = torch.where(positions < lengths[:, None], starts[:, None] + positions, starts[:, None])
-            mask = torch.zeros(seen.shape, dtype=self._data.dtype, device=device).masked_fill_(~seen, -math.inf)
-            self._gathered[window] = (places, mask[:, None, None])
-        places, mask = self._gathered[window]
-        key = self._layers[layer * 2][0][:, places].transpose(0, 1)
-        value = self._layers[layer * 2 + 1][0][:, places].transpose(0, 1)
-        return _attention(groups, key, value, mask, scale, softcap)
-
-    def prompt(
-        self, layer: int, row: Row, groups: torch.Tensor, scale: float, window: int | None, softcap: float | None
-    ) -> torch.Tensor:
-        """A row of several tokens, which see what stands before them and each other up to themselves."""
-        heads, per_head, size = groups.shape[1:]
-        # The heads that share keys are one head with more tokens: nothing is copied, and keys are read once for all.
-        query = groups[row.first : row.first + row.count].permute(1, 2, 0, 3).reshape(1, heads, -1, size)
-        piece = slice(row.start, row.start + row.length)
-        key, value = self._layers[layer * 2][:, :, piece], self._layers[layer * 2 + 1][:, :, piece]
-        whole = softcap is None and (window is None or row.length <= window)
-        if self._halves and whole and row.length >= _LONG and query.shape[2] * row.length <= _MOST_PRODUCTS:
-            result = prompt_attention(query, key, value, self._mask(row, per_head, row.count), scale, self._helper)
+def _alike(pieces: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Rows in groups of similar length: none has less than half of the keys of another in its group."""
+    lengths = [end - begin for begin, end in pieces]
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if groups and 2 * lengths[index] >= lengths[groups[-1][0]]:
+            groups[-1].append(index)
         else:
-            result = _attention(query, key, value, self._mask(row, per_head, row.length, window), scale, softcap)
-        return result.view(heads, per_head, row.count, size).permute(2, 0, 1, 3).contiguous()
-
-    def _mask(self, row: Row, per_head: int, last: int, window: int | None = None) -> torch.Tensor:
-        """What is added to the products of each token with each of the last keys: 0 where it sees it."""
-        which = (row.first, last, window)
-        if which not in self._masks:
-            device = self.places.device
-            keys = torch.arange(row.length - last, row.length, device=device)
-            own = torch.arange(row.length - row.count, row.length, device=device)[:, None]
-            unseen = keys > own if window is None else (keys > own) | (keys <= own - window)
-            mask = torch.zeros(unseen.shape, dtype=self._data.dtype, device=device).masked_fill_(unseen, -math.inf)
-            self._masks[which] = mask.repeat(per_head, 1)
-        return self._masks[which]
-
-
-def _attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor | None,
-    scale: float,
-    softcap: float | None,
-) -> torch.Tensor:
-    if softcap is None:
-        return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
-    products = softcap * torch.tanh(torch.matmul(query, key.transpose(2, 3)) * (scale / softcap))
-    if mask is not None:
-        products = products + mask
-    return torch.matmul(torch.softmax(products.float(), -1).to(value.dtype), value)
+            groups.append([index])
+    return [sorted(group) for group in groups]

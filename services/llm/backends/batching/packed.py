@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from transformers import AttentionInterface
 
+from services.llm.backends.batching.attention import Seen, attend
 from services.llm.backends.batching.key_values import KeyValues, PoolShape, Row
 
 _NAMES = itertools.count()
@@ -39,8 +40,14 @@ class PackedModel(Protocol):
     device: str
     vocabulary: int
 
-    def forward(self, step: Step, pool: KeyValues) -> torch.Tensor | None:
-        """The logits after the wanted tokens, (wanted, vocabulary); None where none are wanted."""
+    def forward(self, step: Step, pool: KeyValues, workers: int = 1) -> torch.Tensor | None:
+        """The logits after the wanted tokens, (wanted, vocabulary); None where none are wanted.
+
+        Args:
+            step: what to compute.
+            pool: where keys and values lie.
+            workers: threads that may each take a part of it; 1: torch's threads meet in each of its operations.
+        """
 
 
 class PackedTransformer:
@@ -54,14 +61,15 @@ class PackedTransformer:
         self.device = device
         self.vocabulary = int(model.config.get_text_config().vocab_size)
         self._model = model
+        self._step: Step | None = None
         self._pool: KeyValues | None = None
+        self._seen: dict[tuple[int | None, float | None], Seen] = {}
         name = f"parley_packed_{next(_NAMES)}"
         AttentionInterface.register(name, self._attend)
         model.set_attn_implementation(name)
 
-    def forward(self, step: Step, pool: KeyValues) -> torch.Tensor | None:
-        self._pool = pool
-        pool.begin(step.rows, step.places)
+    def forward(self, step: Step, pool: KeyValues, workers: int = 1) -> torch.Tensor | None:
+        self._step, self._pool, self._seen = step, pool, {}
         outputs = self._model(
             input_ids=step.tokens[None],
             position_ids=step.positions[None],
@@ -83,11 +91,18 @@ class PackedTransformer:
         **kwargs: Any,
     ) -> tuple[torch.Tensor, None]:
         """Attention as the models call it: (1, heads, tokens, head size) in, (1, tokens, heads, head size) out."""
-        assert self._pool is not None, "only forward calls the model"
+        step, pool = self._step, self._pool
+        assert step is not None, "only forward calls the model"
+        assert pool is not None, "only forward calls the model"
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        queries = query[0].transpose(0, 1).contiguous()
-        result = self._pool.attend(module.layer_idx, queries, key[0], value[0], scale, sliding_window, softcap)
-        return result[None], None
+        keys, values = pool.layers[module.layer_idx * 2 : module.layer_idx * 2 + 2]
+        keys.index_copy_(1, step.places, key[0].to(keys.dtype))
+        values.index_copy_(1, step.places, value[0].to(keys.dtype))
+        kind = sliding_window, softcap
+        if kind not in self._seen:
+            self._seen[kind] = pool.seen(step.rows, query.shape[1] // key.shape[1], sliding_window, softcap)
+        queries = query[0].transpose(0, 1).contiguous().to(keys.dtype)
+        return attend(keys, values, queries, self._seen[kind], scale, softcap)[None].to(query.dtype), None
 
 
 def pool_shape(config: Any, dtype: torch.dtype) -> PoolShape:
