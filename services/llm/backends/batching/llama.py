@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from services.llm.backends.batching.interop import one_core_each
 from services.llm.backends.batching.key_values import KeyValues, PoolShape, Row
 from services.llm.backends.batching.llama_layers import (
     Entry,
@@ -72,6 +73,8 @@ class LlamaForward:
             layers[index] = torch.nn.Identity()  # its weights go now, not once all are there twice
         if int8:
             embedding = embedding.to(torch.bfloat16)
+        if device == "cpu":
+            one_core_each()
         self._layers = _compiled(LlamaLayers(embedding, self._dtype, entries, rests, norm, head))
 
     def _kind(self, window: int | None) -> int:

@@ -60,7 +60,7 @@ class Int8Projection(nn.Module):
     """
 
     bias: Tensor | None
-    range_row: Tensor
+    both_ends: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor | None, reduce_range: bool) -> None:
         super().__init__()
@@ -72,22 +72,40 @@ class Int8Projection(nn.Module):
             warnings.simplefilter("ignore")
             eights = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
         self.packed = torch.ops.quantized.linear_prepack(eights, None)
-        self.reduce_range = reduce_range
         self.register_buffer("bias", bias)
-        # The kernel takes its scale from the least and the greatest of its inputs. A first row holds both, always: so
-        # the rounding of a token depends on nothing but the token, and an answer not on who else is in the batch.
-        range_row = torch.zeros(1, weight.shape[1])
-        range_row[0, 0], range_row[0, 1] = 1.0, -1.0
-        self.register_buffer("range_row", range_row)
+        self.reduce_range = reduce_range
+        self.zero = 64 if reduce_range else 128
+        self.takes_scale = _takes_scale(self.packed, weight.shape[1])
+        both_ends = torch.zeros(1, weight.shape[1])
+        both_ends[0, 0], both_ends[0, 1] = 1.0, -1.0
+        self.register_buffer("both_ends", both_ends)
 
     def forward(self, x: Tensor) -> Tensor:
         """(tokens, in) to (tokens, out)."""
         size = x.abs().amax(1, keepdim=True).clamp_min_(1e-8)
-        rows = torch.cat((self.range_row, x / size))
-        y: Tensor = torch.ops.quantized.linear_dynamic(rows, self.packed, self.reduce_range)
-        y = y[1:].mul_(size)
+        y = self.product(x / size).mul_(size)
         bias = self.bias
         return y if bias is None else y.add_(bias)
+
+    def product(self, x: Tensor) -> Tensor:
+        """Of inputs from -1 to 1; rounds a token by nothing but the token, so that no answer depends on the others."""
+        if self.takes_scale:
+            y: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+                x, 1 / (self.zero - 1), self.zero, self.packed
+            )
+            return y
+        # Where the scale is that from the least to the greatest of all inputs, a first row holds both, always.
+        z: Tensor = torch.ops.quantized.linear_dynamic(torch.cat((self.both_ends, x)), self.packed, self.reduce_range)
+        return z[1:]
+
+
+def _takes_scale(packed: Any, size: int) -> bool:
+    """Whether this processor's kernels can be told the scale of what they round (x86's can)."""
+    try:
+        torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(torch.zeros(1, size), 1.0, 0, packed)
+    except RuntimeError:
+        return False
+    return True
 
 
 class Norm(nn.Module):
