@@ -24,7 +24,7 @@ MIXED = [*DECODING, Row(5, 30, 200, 70), Row(35, 12, 300, 12)]
         ([PROMPT], 3, [16, 17, 17], True),
         ([Row(0, 20, 0, 20), Row(20, 20, 50, 20)], 2, [20, 20], False),
         (MIXED, 2, [23, 24], True),
-        (MIXED, 100, [9, 9, 10, 9, 10], True),
+        (MIXED, 100, [6, 7, 7, 6, 7, 7, 7], True),
     ],
 )
 def test_parts_have_about_as_many_tokens_each(rows: list[Row], most: int, counts: list[int], meet: bool) -> None:
@@ -73,3 +73,19 @@ def test_a_part_of_which_nothing_is_wanted_gives_nothing() -> None:
         assert logits is not None
         assert logits.shape == (1, VOCABULARY)
         assert model.forward(Step(numbers, numbers, numbers, [PROMPT], numbers[:0]), pool, 2) is None
+
+
+def test_after_a_part_has_failed_the_next_step_is_right() -> None:
+    model = lean()
+    numbers = torch.arange(50)
+    wanted = numbers[-1:]
+    pool = KeyValues(model.shape, 50, "cpu")
+    with torch.inference_mode():
+        expected = model.forward(Step(numbers, numbers, numbers, [PROMPT], wanted), pool)
+        for beyond in (0, -1):
+            places = numbers.clone()
+            places[beyond] = 50
+            with pytest.raises(RuntimeError):
+                model.forward(Step(numbers, numbers, places, [PROMPT], wanted), pool, 2)
+        found = model.forward(Step(numbers, numbers, numbers, [PROMPT], wanted), pool, 2)
+    torch.testing.assert_close(found, expected)

@@ -13,24 +13,17 @@ from typing import Any
 
 import torch
 
-from services.llm.backends.batching.interop import one_core_each
+from services.llm.backends.batching import interop
 from services.llm.backends.batching.key_values import KeyValues, PoolShape, Row
-from services.llm.backends.batching.llama_layers import (
-    Entry,
-    FullProjection,
-    Int8Projection,
-    LlamaLayers,
-    Norm,
-    Part,
-    Rest,
-)
+from services.llm.backends.batching.llama_layers import Entry, LlamaLayers, Norm, Part, Rest
 from services.llm.backends.batching.packed import Step
+from services.llm.backends.batching.projections import FullProjection, Int8Projection
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """Values of `model_type`."""
 _LEAST_ROWS = 2
 """Sequences that decode in a part: with fewer the weights are read twice for nothing."""
-_LEAST_TOKENS = 8
+_LEAST_TOKENS = 6
 """Tokens in a part that meets others after every layer."""
 
 
@@ -74,7 +67,7 @@ class LlamaForward:
         if int8:
             embedding = embedding.to(torch.bfloat16)
         if device == "cpu":
-            one_core_each()
+            interop.come_by()
         self._layers = _compiled(LlamaLayers(embedding, self._dtype, entries, rests, norm, head))
 
     def _kind(self, window: int | None) -> int:
@@ -100,10 +93,15 @@ class LlamaForward:
             seen = [pool.seen(rows, self._sharing, window) for window in self._windows]
             parts.append(Part(step.tokens[mine], step.places[mine], cos[mine], sin[mine], seen, wanted))
             begin = end
-        # Its optimizer takes ten seconds and 300 MB for what makes no step faster.
-        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-            x: torch.Tensor = self._layers(parts, meet, pool.layers)
-            return self._logits(x, workers) if len(x) else None
+        try:
+            # torch.jit's optimizer takes ten seconds and 300 MB for what makes no step faster.
+            with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+                x: torch.Tensor = self._layers(parts, meet, pool.layers)
+                return self._logits(x, workers) if len(x) else None
+        except Exception:
+            if len(parts) > 1:
+                interop.come_by()  # another part may still be writing keys
+            raise
 
     def _logits(self, x: torch.Tensor, workers: int) -> torch.Tensor:
         """By all threads: the last layer is large enough for them to meet."""
