@@ -1,16 +1,15 @@
 """An OpenAI-compatible provider on loopback that, when told to fail, repeats in its errors all that it was sent."""
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from tests.support.route_server import route_server
 
 
 @dataclass
@@ -62,15 +61,6 @@ async def leaky_provider(answer: str, transcript: str) -> AsyncIterator[LeakyPro
         Route("/v1/audio/transcriptions", transcriptions, methods=["POST"]),
         Route("/v1/audio/speech", speech, methods=["POST"]),
     ]
-    config = uvicorn.Config(Starlette(routes=routes), port=0, log_config=None, lifespan="off")
-    config.load()
-    listener = config.bind_socket()
-    state.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve([listener]))
-    try:
+    async with route_server(routes) as address:
+        state.base_url = f"{address}/v1"
         yield state
-    finally:
-        server.should_exit = server.force_exit = True
-        await serving
-        listener.close()

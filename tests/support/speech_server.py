@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -20,6 +18,7 @@ from services.common.settings import load
 from services.tts.domain import Segment
 from services.tts.engines.hibari import HibariEngine
 from services.tts.settings import TtsSettings
+from tests.support.route_server import route_server
 
 RATE_HZ = 16_000
 """Not the voice's own: nobody may assume it."""
@@ -81,16 +80,9 @@ async def speech_server() -> AsyncIterator[SpeechServer]:
         return JSONResponse({"voices": [{"id": voice.name} for voice in engine.voices]})
 
     routes = [Route("/v1/audio/speech", speech, methods=["POST"]), Route("/v1/audio/voices", voices)]
-    config = uvicorn.Config(Starlette(routes=routes), port=0, log_config=None, lifespan="off", timeout_keep_alive=600)
-    config.load()
-    listener = config.bind_socket()
-    state.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve([listener]))
     try:
-        yield state
+        async with route_server(routes, keep_alive_s=600) as address:
+            state.base_url = f"{address}/v1"
+            yield state
     finally:
-        server.should_exit = server.force_exit = True
-        await serving
-        listener.close()
         await engine.aclose()
