@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from cli.errors import USAGE, CliError
 
+_MOST_HINTS = 3
+"""A flag that lacks its prefix may be that of any service; of more it is not known which is meant."""
+
 
 @dataclass(frozen=True)
 class KnownFlags:
@@ -70,5 +73,9 @@ def route(flags: Sequence[Flag], programs: Mapping[str, KnownFlags]) -> dict[str
 def _unknown(name: str, known: Collection[KnownFlags]) -> str:
     from services.common.settings import nearest  # slow to import, and needed for typos alone
 
-    hint = nearest(name, {candidate for program in known for candidate in program.names})
-    return f"unknown flag --{name}" + (f"; did you mean --{hint}?" if hint else "; see `parley up --help`")
+    names = {candidate for program in known for candidate in program.names}
+    hints = [f"--{candidate}" for candidate in sorted(names) if candidate.endswith(f"_{name}")]
+    if not 2 <= len(hints) <= _MOST_HINTS:
+        hints = [f"--{hint}"] if (hint := nearest(name, names)) else []
+    meant = " or ".join(filter(None, (", ".join(hints[:-1]), *hints[-1:])))
+    return f"unknown flag --{name}" + (f"; did you mean {meant}?" if meant else "; see `parley up --help`")

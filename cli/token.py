@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from cli.errors import CliError
-from services.common.access.token_file import Tokens, digest_of, new_token
+from cli.errors import USAGE, CliError
+from services.common.access.token_file import MAX_NAME_CHARACTERS, Tokens, digest_of, new_token
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,10 @@ def run(options: TokenOptions, file: Path | None, *, console: Console) -> None:
     """Print the token, once: nobody can tell it from the file. Its hash goes into the file, or is printed too.
 
     Raises:
-        CliError: where the file is not one of tokens, or cannot be written.
+        CliError: where the name is empty or too long, or the file is not one of tokens, or cannot be written.
     """
+    if not 1 <= len(options.name) <= MAX_NAME_CHARACTERS:
+        raise CliError(f"the name of a token has 1 to {MAX_NAME_CHARACTERS} characters", USAGE)
     token = new_token()
     entry: dict[str, object] = {"name": options.name, "sha256": digest_of(token).hex()}
     entry |= {name: value for name, value in vars(options).items() if name != "name" and value}

@@ -27,6 +27,8 @@ from services.common.security_settings import SecuritySettings
 ENV_PREFIX = "PARLEY_"
 _NEAR = 0.6
 """Likeness (0 to 1) from which a name is worth suggesting; what `difflib.get_close_matches` takes by itself."""
+_SHORTENED = 0.9
+"""Likeness of a name of which a part was left out; one with a letter too many is nearer."""
 _ENDPOINT = re.compile(r"https?://[^/?#@\s]+:\d+/?")
 SettingsT = TypeVar("SettingsT", bound="ServerSettings")
 
@@ -266,7 +268,8 @@ def _check_names(kind: type[ServerSettings], names: Iterable[str], what: str, sp
 def nearest(name: str, known: Iterable[str], *, preferred: Container[str] = ()) -> str | None:
     """The known name that is most like the given one, if any is.
 
-    A name that ends in the given one is nearest of all: its prefix was left out (`api_key` for `tts_api_key`).
+    Near are also those of which it is the beginning, and those that have its words in their order: some were left out,
+    as in `api_key` for `tts_api_key`.
 
     Args:
         preferred: of names that are equally near, one of these.
@@ -274,7 +277,9 @@ def nearest(name: str, known: Iterable[str], *, preferred: Container[str] = ()) 
 
     def nearness(candidate: str) -> tuple[float, bool, float, str]:
         likeness = difflib.SequenceMatcher(a=candidate, b=name).ratio()
-        return (1.0 if candidate.endswith(f"_{name}") else likeness), candidate in preferred, likeness, candidate
+        words = iter(candidate.split("_"))
+        shortened = bool(name) and (candidate.startswith(name) or all(word in words for word in name.split("_")))
+        return max(likeness, _SHORTENED * shortened), candidate in preferred, likeness, candidate
 
     best = max(known, key=nearness, default=None)
     return best if best is not None and nearness(best)[0] >= _NEAR else None

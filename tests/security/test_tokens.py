@@ -22,9 +22,12 @@ from parley.agent.v1 import agent_service_pb2_grpc
 from parley.common.v1 import error_reason_pb2
 from parley.tts.v1 import tts_service_pb2 as pb
 from parley.tts.v1 import tts_service_pb2_grpc as pb_grpc
+from rich.console import Console
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from cli import token as token_command
+from cli.errors import CliError
 from services.common.access.access import open_access
 from services.common.access.token_file import digest_of, new_token
 from services.common.channel import open_channel
@@ -289,3 +292,11 @@ async def test_parley_token_makes_one_that_the_server_takes(tmp_path: Path) -> N
         assert (await voices(server.address, first))[0] is grpc.StatusCode.OK
         assert (await voices(server.address, second))[0] is grpc.StatusCode.OK
         assert (await voices(server.address, second))[0] is EXHAUSTED
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201])
+def test_parley_token_makes_none_that_a_server_would_refuse(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "tokens.yaml"
+    with pytest.raises(CliError, match="the name of a token has 1 to 200 characters"):
+        token_command.run(token_command.TokenOptions(name), file, console=Console())
+    assert not file.exists()

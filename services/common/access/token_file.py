@@ -23,6 +23,7 @@ from services.common.access.limits import Limits
 
 PREFIX = "parley_"
 """So that people, and scanners of repositories, know one when they see it."""
+MAX_NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Tokens:
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     sessions: Annotated[int, Field(ge=0)] = 0
     requests_per_minute: Annotated[int, Field(ge=0)] = 0

@@ -52,6 +52,14 @@ def test_an_unknown_flag_suggests_the_nearest_of_any_program() -> None:
     assert raised.value.exit_code == USAGE
 
 
+def test_an_unknown_flag_that_lacks_its_prefix_suggests_that_of_each_program() -> None:
+    known = [KnownFlags({"stt_api_key", "model_name"}), KnownFlags({"tts_api_key", "turn_end_model"})]
+    with pytest.raises(CliError, match=r"--api_key; did you mean --stt_api_key or --tts_api_key\?"):
+        parse(["--api_key", "x"], known)
+    with pytest.raises(CliError, match=r"--model; did you mean --model_name\?"):
+        parse(["--model", "x"], known)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

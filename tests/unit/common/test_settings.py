@@ -184,10 +184,22 @@ def test_a_name_of_the_program_itself_is_suggested_unless_a_neighbours_is_nearer
     assert str(caught.value) == f"unknown key in the configuration file: {unknown}; did you mean {meant}?"
 
 
-def test_a_flag_whose_prefix_was_left_out_is_suggested() -> None:
-    assert nearest("key", ["monkey", "tls_key", "tls_cert"]) == "tls_key"
-    assert nearest("key", ["keyboard", "cert"]) is None
-    assert nearest("key", []) is None
+@pytest.mark.parametrize(
+    ("name", "known", "expected"),
+    [
+        ("key", ["monkey", "tls_key", "tls_cert"], "tls_key"),
+        ("lang", ["enable_lang_prompt", "language", "slang"], "language"),
+        ("model", ["model_name", "turn_end_model", "modal"], "model_name"),
+        ("max_tokens", ["fake_token_ms", "tokens_max", "llm_gen_max_new_tokens"], "llm_gen_max_new_tokens"),
+        ("key", ["keyboard", "cert"], "keyboard"),
+        ("tts_voices", ["tts_voice", "tts_api_voices"], "tts_voice"),
+        ("key", ["cert", "kay_"], None),
+        ("key", [], None),
+        ("", ["key"], None),
+    ],
+)
+def test_a_name_of_which_a_part_was_left_out_is_suggested(name: str, known: list[str], expected: str | None) -> None:
+    assert nearest(name, known) == expected
 
 
 def test_an_empty_file_says_nothing(config: Path) -> None:
