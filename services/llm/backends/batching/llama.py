@@ -57,6 +57,7 @@ class LlamaForward:
         self._dtype = torch.float32 if int8 else embedding.dtype
         head, norm = make(model.lm_head), Norm(model.model.norm)
         window = getattr(config, "sliding_window", None) if config.model_type == "mistral" else None
+        self._signs = torch.tensor([[-1.0], [1.0]], dtype=self._dtype, device=device)
         self._windows: list[int | None] = []
         entries, rests = [], []
         layers = model.model.layers
@@ -77,22 +78,8 @@ class LlamaForward:
 
     def forward(self, step: Step, pool: KeyValues, workers: int = 1) -> torch.Tensor | None:
         """The logits after the wanted tokens, (wanted, vocabulary); None where none are wanted."""
-        cos, sin = self._rotary(torch.empty(0, dtype=self._dtype, device=self.device), step.positions[None])
-        half = self.shape.head_size // 2
-        cos = cos[0].view(-1, 1, 2, half)
-        sin = sin[0].view(-1, 1, 2, half) * torch.tensor([[-1.0], [1.0]], dtype=sin.dtype, device=self.device)
         shares, meet = divided(step.rows, workers)
-        parts = []
-        begin = 0
-        for rows in shares:
-            end = begin + sum(row.count for row in rows)
-            mine = slice(begin, end)
-            wanted = (
-                step.wanted if len(shares) == 1 else step.wanted[(step.wanted >= begin) & (step.wanted < end)] - begin
-            )
-            seen = [pool.seen(rows, self._sharing, window) for window in self._windows]
-            parts.append(Part(step.tokens[mine], step.places[mine], cos[mine], sin[mine], seen, wanted))
-            begin = end
+        parts = self._parts(step, pool, shares)
         try:
             # torch.jit's optimizer takes ten seconds and 300 MB for what makes no step faster.
             with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
@@ -102,6 +89,23 @@ class LlamaForward:
             if len(parts) > 1:
                 interop.come_by()  # another part may still be writing keys
             raise
+
+    def _parts(self, step: Step, pool: KeyValues, shares: list[list[Row]]) -> list[Part]:
+        half = self.shape.head_size // 2
+        cos, sin = self._rotary(torch.empty(0, dtype=self._dtype, device=self.device), step.positions[None])
+        cos, sin = cos[0].view(-1, 1, 2, half), sin[0].view(-1, 1, 2, half) * self._signs
+        parts = []
+        begin = 0
+        for rows in shares:
+            end = begin + sum(row.count for row in rows)
+            mine = slice(begin, end)
+            wanted = step.wanted
+            if len(shares) > 1:
+                wanted = wanted[(wanted >= begin) & (wanted < end)] - begin
+            seen = [pool.seen(rows, self._sharing, window) for window in self._windows]
+            parts.append(Part(step.tokens[mine], step.places[mine], cos[mine], sin[mine], seen, wanted))
+            begin = end
+        return parts
 
     def _logits(self, x: torch.Tensor, workers: int) -> torch.Tensor:
         """By all threads: the last layer is large enough for them to meet."""

@@ -19,7 +19,7 @@ class Part(NamedTuple):
     Attributes:
         tokens: (tokens,), int64.
         places: of each in the pool.
-        cos: (tokens, 1, 1, head size / 2): what the rotary embedding multiplies the halves of a head with.
+        cos: (tokens, 1, 2, head size / 2): what the rotary embedding multiplies the halves of a head with.
         sin: (tokens, 1, 2, head size / 2), the first half's negated.
         seen: what each sees, by the kind of layer.
         wanted: indices of the tokens whose results are wanted.
