@@ -18,7 +18,6 @@ from transformers import (
     SuppressTokensAtBeginLogitsProcessor,
     SuppressTokensLogitsProcessor,
     TemperatureLogitsWarper,
-    TopKLogitsWarper,
     TopPLogitsWarper,
     TypicalLogitsWarper,
 )
@@ -59,11 +58,11 @@ class Sampler:
         self._min_new_tokens = plan.min_new_tokens
         self._ends = torch.tensor(sorted(ends), device=device)
         self._looking = self._looking_processors(values, plan, device)
-        self._plain, names = _plain_processors(values, plan.temperature, device)
+        self._whole, self._top_k, self._likeliest, named = _plain_processors(values, plan.temperature, device)
         self._generator: torch.Generator | None = None
         if plan.seed is not None and self.samples:
             self._generator = torch.Generator(device).manual_seed(plan.seed)
-        self._key = (plan.temperature, *names)
+        self._key = (plan.temperature, *named)
 
     @property
     def key(self) -> tuple[Any, ...] | None:
@@ -73,7 +72,7 @@ class Sampler:
     @property
     def greedy(self) -> bool:
         """Whether it always takes the likeliest token, and changes no logits."""
-        return not self.samples and not self._looking and not self._plain
+        return not self.samples and not self._looking and not self._whole
 
     def hold_back_ends(self, logits: torch.Tensor, tokens: int) -> None:
         """Take the end tokens out of logits (vocabulary,), in place, while the answer has too few tokens.
@@ -93,11 +92,17 @@ class Sampler:
 
     def draw(self, scores: torch.Tensor) -> torch.Tensor:
         """The next token of each row of scores, (rows,)."""
-        if self._plain:
-            scores = self._plain(torch.zeros((len(scores), 1), dtype=torch.int64, device=scores.device), scores)  # type: ignore[arg-type]
+        scores = _processed(self._whole, scores)
         if not self.samples:
             return scores.argmax(-1)
-        return torch.multinomial(torch.softmax(scores, -1), 1, generator=self._generator)[:, 0]
+        if not self._top_k:
+            return self._drawn(_processed(self._likeliest, scores))[:, 0]
+        # What follows looks at no more tokens than these: of a vocabulary it would take as long as the model.
+        scores, tokens = scores.topk(min(self._top_k, scores.shape[-1]))
+        return tokens.gather(1, self._drawn(_processed(self._likeliest, scores)))[:, 0]
+
+    def _drawn(self, scores: torch.Tensor) -> torch.Tensor:
+        return torch.multinomial(torch.softmax(scores, -1), 1, generator=self._generator)
 
     def _looking_processors(self, values: Mapping[str, Any], plan: GenerationPlan, device: str) -> LogitsProcessorList:
         """Those that look at the tokens so far, in the order of transformers' `generate`."""
@@ -119,32 +124,54 @@ class Sampler:
 
 def _plain_processors(
     values: Mapping[str, Any], temperature: float | None, device: str
-) -> tuple[LogitsProcessorList, list[tuple[str, Any]]]:
-    """Those that look at the scores alone, in the order of transformers' `generate`, and what they are made from."""
-    makers: dict[str, Callable[[Any], Any]] = {
+) -> tuple[LogitsProcessorList, int, LogitsProcessorList, list[tuple[str, Any]]]:
+    """Those that look at the scores alone, in the order of transformers' `generate`, and what they are made from.
+
+    Returns:
+        Those for the scores of all tokens; how many of the likeliest are kept then, 0: all; those for these; names and
+        values of all.
+    """
+    whole: dict[str, Callable[[Any], Any]] = {
         "remove_invalid_values": lambda value: InfNanRemoveLogitsProcessor() if value else None,
         "suppress_tokens": lambda value: SuppressTokensLogitsProcessor(value, device),
     }
+    likeliest: dict[str, Callable[[Any], Any]] = {}
+    top_k = 0
     if temperature is not None:
         values = {"top_k": _DEFAULT_TOP_K, **values, "temperature": temperature}
-        makers |= {
+        top_k = int(values["top_k"] or 0)
+        likeliest = {
             "temperature": lambda value: TemperatureLogitsWarper(value) if value != 1 else None,
             "top_h": TopHLogitsWarper,
-            "top_k": lambda value: TopKLogitsWarper(value) if value else None,
             "top_p": lambda value: TopPLogitsWarper(float(value)) if value < 1 else None,
             "min_p": MinPLogitsWarper,
             "typical_p": lambda value: TypicalLogitsWarper(float(value)) if value < 1 else None,
             "epsilon_cutoff": lambda value: EpsilonLogitsWarper(value) if value else None,
             "eta_cutoff": lambda value: EtaLogitsWarper(value, device=device) if value else None,
         }
-    makers["renormalize_logits"] = lambda value: LogitNormalization() if value else None
-    processors, names = LogitsProcessorList(), []
-    for name, make in makers.items():
-        processor = None if values.get(name) is None else make(values[name])
-        if processor is not None:
-            processors.append(processor)
-            names.append((name, str(values[name])))
-    return processors, names
+        if values.get("top_h") is not None:  # its measure is of all tokens
+            whole |= {name: likeliest.pop(name) for name in ("temperature", "top_h")}
+    last = likeliest if temperature is not None else whole
+    last["renormalize_logits"] = lambda value: LogitNormalization() if value else None
+    named = [("top_k", str(top_k))] if top_k else []
+    lists = []
+    for makers in (whole, likeliest):
+        processors = LogitsProcessorList()
+        for name, make in makers.items():
+            processor = None if values.get(name) is None else make(values[name])
+            if processor is not None:
+                processors.append(processor)
+                named.append((name, str(values[name])))
+        lists.append(processors)
+    return lists[0], top_k, lists[1], named
+
+
+def _processed(processors: LogitsProcessorList, scores: torch.Tensor) -> torch.Tensor:
+    if not processors:
+        return scores
+    nothing = torch.zeros((len(scores), 1), dtype=torch.int64, device=scores.device)
+    done: torch.Tensor = processors(nothing, scores)  # type: ignore[arg-type]
+    return done
 
 
 def choose(logits: torch.Tensor, samplers: Sequence[Sampler], tokens: Sequence[Sequence[int]]) -> list[Choice]:
