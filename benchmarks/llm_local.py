@@ -4,7 +4,8 @@ Each part starts the three one after another and measures each alone on the mach
 `turns`: time to the first token at turns 1 to 30 of one conversation, every answer 24 tokens and part of the history;
 of five with Parley, the median; `prefill`: the same, of three, where Parley is told history and words while the user
 speaks;
-`decode`: tokens a second in all, 1, 4, 8 and 16 sessions; plain `generate()` serves one at a time, whatever they are;
+`decode`: tokens a second in all, 1, 4, 8 and 16 sessions, the likeliest token each, and 16 that draw theirs; plain
+`generate()` serves one at a time, whatever they are;
 `rush`: 8 sessions with 15 turns of history each speak at once; `join`: the pace of running streams while a prompt of
 2,000 tokens joins. `report` makes the table and the plot of what has been measured.
 
@@ -27,6 +28,8 @@ SPOKEN_LATE = 3
 """Words of a question that are not told ahead: those since the last interim transcript that was confirmed."""
 SESSIONS = (1, 4, 8, 16)
 DECODE_TOKENS = 96
+TEMPERATURE = 0.7
+DRAWN = f"{SESSIONS[-1]}, drawn"
 RUSH_SESSIONS, RUSH_TURNS, RUSH_TOKENS = 8, 15, 32
 JOIN_TOKENS = 2000
 PLAIN, LLAMA, OURS = "generate()", "llama.cpp", "Parley"
@@ -90,6 +93,12 @@ async def decode(peer: Peer, sessions: int) -> float:
     return sum(answer.tokens for answer in answers) / (loop.time() - begun)
 
 
+async def decode_drawn(peer: Peer, sessions: int) -> float:
+    """The same where tokens are drawn."""
+    peer.temperature = TEMPERATURE
+    return await decode(peer, sessions)
+
+
 async def rush(peer: Peer, *, warm: bool) -> list[float]:
     """Seconds to the first token of each of the sessions; `warm`: the one before was answered here, too."""
     offset = 0 if warm else 100
@@ -149,12 +158,16 @@ async def part_decode() -> dict[str, Any]:
     found: dict[str, Any] = {PLAIN: {}, LLAMA: {}, OURS: {}}
     async with plain() as peer:
         found[PLAIN]["1"] = await decode(peer, 1)
+        found[PLAIN][DRAWN] = await decode_drawn(peer, 1)
     for sessions in SESSIONS:
         async with llama_cpp(sessions) as peer:
             found[LLAMA][str(sessions)] = await decode(peer, sessions)
+            if sessions == SESSIONS[-1]:
+                found[LLAMA][DRAWN] = await decode_drawn(peer, sessions)
     async with parley() as peer:
         for sessions in SESSIONS:
             found[OURS][str(sessions)] = await decode(peer, sessions)
+        found[OURS][DRAWN] = await decode_drawn(peer, SESSIONS[-1])
     return found
 
 
@@ -241,10 +254,10 @@ def _report_turns(found: dict[str, Any]) -> None:
 
 
 def _report_decode(found: dict[str, Any]) -> None:
-    one = found[PLAIN]["1"]
     rows = []
-    for sessions in SESSIONS:
-        ours, llama = found[OURS][str(sessions)], found[LLAMA][str(sessions)]
+    for sessions in [*map(str, SESSIONS), DRAWN]:
+        one = found[PLAIN][DRAWN if sessions == DRAWN else "1"]
+        ours, llama = found[OURS][sessions], found[LLAMA][sessions]
         rows.append([sessions, one, llama, ours, round(ours / one, 1), round(ours / llama, 2)])
     show("Tokens a second in all", ["sessions", PLAIN, LLAMA, OURS, "x plain", "x llama.cpp"], rows)
     print("target: x plain 1.3 with one session, 7 with 8, 12 with 16; x llama.cpp 1 with 8, 1.2 with 16")

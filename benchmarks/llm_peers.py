@@ -69,6 +69,9 @@ class Answer:
 class Peer(ABC):
     """A server, or a model in this process."""
 
+    temperature = 0.0
+    """Tokens are drawn where it is above 0."""
+
     @abstractmethod
     async def answer(self, messages: Sequence[Turn], tokens: int, running: Answer | None = None) -> Answer:
         """Answer a context with that many tokens; `running` is filled while the text comes."""
@@ -105,8 +108,9 @@ class Plain(Peer):
         prompt = self._tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
         inputs = self._tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
         streamer: Any = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
-        limits = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
-        work = threading.Thread(target=self._model.generate, kwargs={**inputs, **limits, "streamer": streamer})
+        limits = {"max_new_tokens": tokens, "min_new_tokens": tokens}
+        drawn = {"do_sample": True, "temperature": self.temperature} if self.temperature else {"do_sample": False}
+        work = threading.Thread(target=self._model.generate, kwargs={**inputs, **limits, **drawn, "streamer": streamer})
         work.start()
         for text in streamer:
             if text:
@@ -127,7 +131,7 @@ class LlamaCpp(Peer):
         body = {
             "messages": [{"role": role, "content": text} for role, text in messages],
             "max_tokens": tokens,
-            "temperature": 0,
+            "temperature": self.temperature,
             "ignore_eos": True,
             "stream": True,
             "cache_prompt": True,
@@ -157,7 +161,9 @@ class Parley(Peer):
         self._conversations = conversation_service_pb2_grpc.ConversationServiceStub(channel)
 
     async def answer(self, messages: Sequence[Turn], tokens: int, running: Answer | None = None) -> Answer:
-        sampling = chat_pb2.SamplingOptions(max_output_tokens=tokens, min_output_tokens=tokens)
+        sampling = chat_pb2.SamplingOptions(
+            max_output_tokens=tokens, min_output_tokens=tokens, temperature=self.temperature
+        )
         request = llm_service_pb2.GenerateRequest(messages=_messages(messages), sampling=sampling, instructions="")
         result = running or Answer()
         async for response in self._stub.Generate(request):

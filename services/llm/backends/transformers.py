@@ -53,9 +53,11 @@ class TransformersBackend(Backend):
         # Threads that spin at a barrier starve each other where other services share the cores: an answer then takes
         # twenty times as long. Read once, when torch is loaded; whoever knows better sets it himself.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        # oneDNN compiles a product for each size that comes. A thousand of them would stay: half a gigabyte and more.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-        os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
+        # oneDNN compiles a product for each size that comes, in a step up to eight for each of its parts. A thousand of
+        # them would stay: half a gigabyte and more.
+        products = str(max(24, 8 * (1 + (settings.llm_threads or os.cpu_count() or 1))))
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", products)
+        os.environ.setdefault("LRU_CACHE_CAPACITY", products)
         if settings.llm_device not in ("", "cpu"):
             await self._thread.run(_check_device, settings.llm_device)
         packaged = "bfloat16" if settings.llm_torch_dtype == "bfloat16" else "float32"

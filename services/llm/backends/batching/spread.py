@@ -14,8 +14,10 @@ log = logging.getLogger(__name__)
 
 _TRIED = (1, 8, 64)
 """Tokens of the steps that are timed: one that decodes, eight, and a question."""
-_STEPS = 3
-_LARGE_S = 0.2
+_STEPS = 5
+_CLOSE = 1.15
+"""Parts are taken up to this much slower: a machine that does nothing else is the best case of threads that meet."""
+_LARGE_S = 0.5
 """A step that takes longer has operations long enough for threads to meet: no need to try the other way."""
 
 
@@ -42,42 +44,45 @@ class Spread:
             return
         for count in _TRIED:
             if count <= pool.capacity:
-                together = self._seconds(model, pool, count, apart=False)
-                self._apart[count] = together < _LARGE_S and self._seconds(model, pool, count, apart=True) < together
+                self._apart[count] = self._faster_apart(model, pool, count)
         log.info("steps in parts", extra={"tokens": [count for count, apart in self._apart.items() if apart]})
+
+    def _faster_apart(self, model: PackedModel, pool: KeyValues, tokens: int) -> bool:
+        """For steps that decode in as many sequences, or for a prompt of so many tokens."""
+        numbers = torch.arange(tokens)
+        single = tokens < _TRIED[-1]
+        rows = [Row(index, 1, index, 1) for index in range(tokens)] if single else [Row(0, tokens, 0, tokens)]
+        step = Step(torch.zeros_like(numbers), numbers, numbers, rows, numbers if single else numbers[-1:])
+
+        def seconds(*, apart: bool) -> float:
+            begun = time.perf_counter()
+            with self._threads_for(apart=apart) as workers:
+                model.forward(step, pool, workers)
+            return time.perf_counter() - begun
+
+        seconds(apart=False)  # the first one prepares what the others find
+        if seconds(apart=False) > _LARGE_S:
+            return False
+        seconds(apart=True)
+        # In turn, and the fastest of each: for moments the processor is another's.
+        times = [(seconds(apart=False), seconds(apart=True)) for _ in range(_STEPS)]
+        return min(apart for _, apart in times) < _CLOSE * min(met for met, _ in times)
 
     @contextmanager
     def workers(self, tokens: int) -> Iterator[int]:
         """For a step of that many tokens: among how many threads it is divided, each with a part; 1: threads meet."""
         apart = self._apart[max(count for count in _TRIED if count <= tokens)]
-        with _threads(1 if apart else self._threads):
-            yield self._threads if apart else 1
+        with self._threads_for(apart=apart) as workers:
+            yield workers
 
-    def _seconds(self, model: PackedModel, pool: KeyValues, tokens: int, *, apart: bool) -> float:
-        """The fastest of a few steps: one that decodes in as many sequences, or a prompt of so many tokens."""
-        numbers = torch.arange(tokens)
-        single = tokens < _TRIED[-1]
-        rows = [Row(index, 1, index, 1) for index in range(tokens)] if single else [Row(0, tokens, 0, tokens)]
-        step = Step(torch.zeros_like(numbers), numbers, numbers, rows, numbers if single else numbers[-1:])
-        seconds = []
-        for _ in range(_STEPS):
-            begun = time.perf_counter()
-            with _threads(1 if apart else self._threads):
-                model.forward(step, pool, self._threads if apart else 1)
-            seconds.append(time.perf_counter() - begun)
-            if seconds[-1] > _LARGE_S:
-                break
-        return min(seconds)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """What torch uses within an operation, on this thread."""
-    before = torch.get_num_threads()
-    if before != count:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
+    @contextmanager
+    def _threads_for(self, *, apart: bool) -> Iterator[int]:
+        count = 1 if apart else self._threads
+        before = torch.get_num_threads()
         if before != count:
-            torch.set_num_threads(before)
+            torch.set_num_threads(count)
+        try:
+            yield self._threads if apart else 1
+        finally:
+            if before != count:
+                torch.set_num_threads(before)
