@@ -118,15 +118,15 @@ def test_streams_keep_half_of_their_pace_and_a_long_prompt_comes_in(joining_s: f
         seconds = decode_s + (joining_s + count * token_s if count else 0.0)
         pace.saw(4, count, seconds)
         left, spent, steps = left - count, spent + seconds, steps + 1
-    assert steps * decode_s / spent > 0.55
+    assert steps * decode_s / spent > 0.6
     needed = 2000 * token_s
-    assert spent < (needed + joining_s * 2000 / 16) / 0.33 + 0.1, "neither waits for the other without need"
+    assert spent < (needed + joining_s * 2000 / 16) / 0.27 + 0.1, "neither waits for the other without need"
 
 
 def test_alone_a_prompt_takes_larger_slices() -> None:
     pace = Pace()
     for _ in range(20):
-        pace.saw(4, 0, 0.02)
+        pace.saw(4, 0, 0.01)
     for _ in range(20):
         pace.saw(0, 60, 60 * 0.001)
     assert pace.budget(0) > pace.budget(4) > 0
@@ -148,7 +148,7 @@ def test_a_short_prompt_joins_as_if_nobody_else_were_at_work_and_others_in_slice
     for _ in range(20):
         pace.saw(1, 0, 0.02)
         pace.saw(1, 50, 0.02 + 50 * 0.002)
-    for _ in range(50):
+    for _ in range(80):
         pace.saw(1, 0, 0.02)
     clock = Clock()
     counts = {}
@@ -162,7 +162,7 @@ def test_a_short_prompt_joins_as_if_nobody_else_were_at_work_and_others_in_slice
         schedule.admit()
         counts[length, limit] = {id(sequence): count for sequence, count in schedule.plan()}[id(newcomer)]
     assert counts == {(60, 10): 60, (60, 0): pace.budget(1), (1000, 10): pace.budget(1)}
-    assert pace.budget(1) < 25
+    assert pace.budget(1) < 35
     assert newcomer.span is not None
     newcomer.span.tokens += newcomer.tokens[:900]
     assert dict(schedule.plan())[newcomer] == pace.budget(1), "its last tokens, too"

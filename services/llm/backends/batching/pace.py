@@ -4,9 +4,10 @@ _WEIGHT = 0.4
 _BELIEVED = 4.0
 """Times what is known that a step may take and be believed: one that takes longer was held up (a machine that sleeps, a
 container that is paused), and slices measured by it would be as long."""
-_SHARE = 0.55
-"""Of the time of steps that only decode, what prompts may add: streams keep more than half of their pace."""
-_SLICE_S = 0.04
+_SHARE = 0.4
+"""Of the time of steps that only decode, what prompts may add: streams keep more than half of the pace that they had,
+also while their own contexts grow."""
+_SLICE_S = 0.06
 """What a slice may add to a step at least. Joining costs something however short the slice is; it is made up for by
 steps that only decode."""
 _LEAST_SLICE = 16
