@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from services.common.cores import usable_cores
 from services.common.errors import ParleyError, StartupError, first_line
 from services.common.model_thread import ModelThread, Stop
 from services.llm.backends.base import Backend, Capabilities, RoleNames
@@ -55,7 +56,7 @@ class TransformersBackend(Backend):
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         # oneDNN compiles a product for each size that comes, in a step up to eight for each of its parts. A thousand of
         # them would stay: half a gigabyte and more.
-        products = str(max(24, 8 * (1 + (settings.llm_threads or os.cpu_count() or 1))))
+        products = str(max(24, 8 * (1 + (settings.llm_threads or usable_cores()))))
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", products)
         os.environ.setdefault("LRU_CACHE_CAPACITY", products)
         if settings.llm_device not in ("", "cpu"):

@@ -6,18 +6,18 @@ the same input are one, and the pass is compiled (decision 054). Other models go
 (`packed.PackedTransformer`).
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from services.llm.backends.batching import interop
+from services.llm.backends.batching.compiled import compiled, unoptimized
 from services.llm.backends.batching.key_values import KeyValues, PoolShape, Row
 from services.llm.backends.batching.llama_layers import Entry, LlamaLayers, Norm, Part, Rest
 from services.llm.backends.batching.packed import Step
 from services.llm.backends.batching.projections import FullProjection, Int8Projection
+from services.llm.backends.batching.threads import come_by, meeting, one_core_each
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """Values of `model_type`."""
@@ -67,9 +67,7 @@ class LlamaForward:
             layers[index] = torch.nn.Identity()  # its weights go now, not once all are there twice
         if int8:
             embedding = embedding.to(torch.bfloat16)
-        if device == "cpu":
-            interop.come_by()
-        self._layers = _compiled(LlamaLayers(embedding, self._dtype, entries, rests, norm, head))
+        self._layers = compiled(LlamaLayers(embedding, self._dtype, entries, rests, norm, head).eval())
 
     def _kind(self, window: int | None) -> int:
         if window not in self._windows:
@@ -80,14 +78,20 @@ class LlamaForward:
         """The logits after the wanted tokens, (wanted, vocabulary); None where none are wanted."""
         shares, meet = divided(step.rows, workers)
         parts = self._parts(step, pool, shares)
+        if len(parts) > 1:
+            one_core_each()
         try:
-            # torch.jit's optimizer takes ten seconds and 300 MB for what makes no step faster.
-            with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            with unoptimized():
                 x: torch.Tensor = self._layers(parts, meet, pool.layers)
-                return self._logits(x, workers) if len(x) else None
+                if not len(x):
+                    return None
+                # The last layer is large enough for all threads to meet.
+                with meeting(max(workers, torch.get_num_threads())):
+                    logits: torch.Tensor = self._layers.logits(x)
+                    return logits
         except Exception:
             if len(parts) > 1:
-                interop.come_by()  # another part may still be writing keys
+                come_by()  # another part may still be writing keys
             raise
 
     def _parts(self, step: Step, pool: KeyValues, shares: list[list[Row]]) -> list[Part]:
@@ -106,18 +110,6 @@ class LlamaForward:
             parts.append(Part(step.tokens[mine], step.places[mine], cos[mine], sin[mine], seen, wanted))
             begin = end
         return parts
-
-    def _logits(self, x: torch.Tensor, workers: int) -> torch.Tensor:
-        """By all threads: the last layer is large enough for them to meet."""
-        threads = torch.get_num_threads()
-        if threads < workers:
-            torch.set_num_threads(workers)
-        try:
-            logits: torch.Tensor = self._layers.logits(x)
-            return logits
-        finally:
-            if threads < workers:
-                torch.set_num_threads(threads)
 
 
 def divided(rows: Sequence[Row], most: int) -> tuple[list[list[Row]], bool]:
@@ -145,10 +137,3 @@ def divided(rows: Sequence[Row], most: int) -> tuple[list[list[Row]], bool]:
             share.append(replace(row, first=row.first - begin))
         shares.append(share)
     return shares, meet
-
-
-def _compiled(layers: LlamaLayers) -> Any:
-    with warnings.catch_warnings():
-        # torch.jit is kept as it is, in favour of compilers: those need one for C++ on the machine (decision 054).
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return torch.jit.script(layers.eval())

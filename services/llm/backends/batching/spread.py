@@ -3,12 +3,13 @@
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
 from services.llm.backends.batching.key_values import KeyValues, Row
 from services.llm.backends.batching.packed import PackedModel, Step
+from services.llm.backends.batching.threads import meeting
 
 log = logging.getLogger(__name__)
 
@@ -68,21 +69,11 @@ class Spread:
         times = [(seconds(apart=False), seconds(apart=True)) for _ in range(_STEPS)]
         return min(apart for _, apart in times) < _CLOSE * min(met for met, _ in times)
 
-    @contextmanager
-    def workers(self, tokens: int) -> Iterator[int]:
+    def workers(self, tokens: int) -> AbstractContextManager[int]:
         """For a step of that many tokens: among how many threads it is divided, each with a part; 1: threads meet."""
-        apart = self._apart[max(count for count in _TRIED if count <= tokens)]
-        with self._threads_for(apart=apart) as workers:
-            yield workers
+        return self._threads_for(apart=self._apart[max(count for count in _TRIED if count <= tokens)])
 
     @contextmanager
     def _threads_for(self, *, apart: bool) -> Iterator[int]:
-        count = 1 if apart else self._threads
-        before = torch.get_num_threads()
-        if before != count:
-            torch.set_num_threads(count)
-        try:
+        with meeting(1 if apart else self._threads):
             yield self._threads if apart else 1
-        finally:
-            if before != count:
-                torch.set_num_threads(before)

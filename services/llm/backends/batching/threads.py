@@ -1,0 +1,65 @@
+"""The threads of torch: those that meet within an operation, and those that compute parts of a step. Imports torch."""
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from services.llm.backends.batching.compiled import compiled, unoptimized
+
+_ALL_THERE = threading.Barrier(torch.get_num_interop_threads())
+
+
+@contextmanager
+def meeting(count: int) -> Iterator[None]:
+    """So many threads meet within each operation of this thread."""
+    before = torch.get_num_threads()
+    if before != count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if before != count:
+            torch.set_num_threads(before)
+
+
+def come_by() -> None:
+    """Let each thread for parts (`torch.jit.fork`) come by, when it has done what it has to do.
+
+    From then on it calls no others for an operation. A new thread takes what `torch.set_num_threads` was last told by
+    any thread, and keeps it: two where a step's last layer is computed by two. Its parts would take twice as long.
+    """
+    with unoptimized():
+        _compiled()(torch.get_num_interop_threads())
+
+
+@functools.cache
+def one_core_each() -> None:
+    """Have come by once in a process; before the first step that goes in parts."""
+    come_by()
+
+
+@functools.cache
+def _compiled() -> Any:
+    return compiled(_call)
+
+
+def _call(threads: int) -> None:
+    called = [torch.jit.fork(_comes, index) for index in range(threads)]  # type: ignore[no-untyped-call]
+    for one in called:
+        torch.jit.wait(one)  # type: ignore[no-untyped-call]
+
+
+def _comes(index: int) -> int:
+    one: int = _one_core(index)
+    return one
+
+
+@torch.jit.ignore  # type: ignore[untyped-decorator]
+def _one_core(index: int) -> int:
+    torch.set_num_threads(1)
+    _ALL_THERE.wait()  # so that every thread runs this once
+    return index
