@@ -87,7 +87,7 @@ function bar(stage, from, share) {
   svg.setAttribute("aria-hidden", "true");
   const rect = document.createElementNS(SVG, "rect");
   const fill = `var(--${stage})`;
-  Object.entries({ x: `${from * 100}%`, width: `${Math.max(share * 100, 0.5)}%`, height: "100%", rx: 3, fill }).forEach(
+  Object.entries({ x: `${from * 100}%`, width: `${Math.max(share * 100, 1)}%`, height: "100%", rx: 3, fill }).forEach(
     ([name, value]) => rect.setAttribute(name, value),
   );
   svg.append(rect);

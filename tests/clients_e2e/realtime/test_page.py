@@ -29,6 +29,8 @@ pytestmark = [
 MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 RATE_HZ = 48_000
 FIRST, SECOND = SAMPLES / "austen_0930.wav", SAMPLES / "austen_0870.wav"
+STAGE_COLOURS = ((14, 165, 233), (139, 92, 246), (245, 158, 11), (16, 185, 129))
+"""Of the waterfall's bars in style.css; that of endpointing is grey, as other things are."""
 ANSWERED_MS = 60_000
 """On a machine that is busy with other things."""
 
@@ -117,8 +119,8 @@ async def test_a_spoken_conversation_with_an_interruption(orchestrator: RunningS
         screenshot = tmp_path / "page.png"
         await page.screenshot(path=screenshot)
         shown = np.asarray(Image.open(screenshot).convert("RGB")).reshape(-1, 3)
-        for colour in ((139, 92, 246), (16, 185, 129)):  # two stages of the waterfall
-            assert (np.abs(shown.astype(int) - colour).sum(axis=1) < 12).sum() > 20, "the waterfall is in the picture"
+        drawn = [(np.abs(shown.astype(int) - colour).sum(axis=1) < 12).sum() for colour in STAGE_COLOURS]
+        assert sum(pixels > 20 for pixels in drawn) >= 2, f"the waterfall is in the picture: {drawn}"  # a stage may be short
         await page.get_by_role("button", name="Stop").click()
         await expect(page.get_by_role("status")).to_have_text("Ready when you are.")
         assert opened.complaints == []
