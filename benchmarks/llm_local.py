@@ -24,6 +24,8 @@ from benchmarks.report import RESULTS, load, save, show
 NAME = "llm_local"
 TURNS, ANSWER_TOKENS = 30, 24
 CONVERSATIONS, CONVERSATIONS_TOLD = 5, 3
+BETWEEN_S = 0.2
+"""Between an answer and the next question, for each of the three: somebody listens and speaks, for seconds."""
 SPOKEN_LATE = 3
 """Words of a question that are not told ahead: those since the last interim transcript that was confirmed."""
 SESSIONS = (1, 4, 8, 16)
@@ -67,6 +69,7 @@ async def turns(peer: Peer, *, number: int = 0, prefills: bool = False, answers:
     firsts = []
     for turn in range(TURNS):
         asked = question(turn, number)
+        await asyncio.sleep(BETWEEN_S)
         if prefills:
             await peer.prefill(messages)
             await peer.prefill([*messages, ("user", " ".join(asked.split()[:-SPOKEN_LATE]))])

@@ -1,8 +1,14 @@
 """Background work on a model: it runs while no turn wants the model's time, and gives way at once to one that does."""
 
 import asyncio
+import contextvars
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+from services.common.errors import ParleyError
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -50,3 +56,25 @@ class Idle:
                     await asyncio.gather(task, return_exceptions=True)
             if not task.cancelled():
                 return task.result()
+
+    def try_once(self, work: Coroutine[Any, Any, object]) -> None:
+        """Begin background work where there is room for it now; once it has given way it is not begun again."""
+        if not self._free.is_set():
+            work.close()
+            return
+        # Not a part of the turn's trace, nor of its log.
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        self._working.add(task)
+        task.add_done_callback(self._tried)
+
+    async def aclose(self) -> None:
+        """Stop what is being tried, and wait for its end."""
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+
+    def _tried(self, task: asyncio.Task[Any]) -> None:
+        self._working.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            # A conversation may be deleted meanwhile, a server shut down.
+            log.log(logging.DEBUG if isinstance(error, ParleyError) else logging.WARNING, "not done", exc_info=error)

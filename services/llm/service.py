@@ -96,6 +96,8 @@ class LlmService(Service):
     async def aclose(self) -> None:
         if self._compactor is not None:
             await self._compactor.aclose()
+        if self._models.turns is not None:
+            await self._models.turns.idle.aclose()
         await self._images.aclose()
         await self._backend.aclose()
         await self._store.aclose()

@@ -25,6 +25,7 @@ from services.llm.deadline import Deadline
 from services.llm.domain import (
     Admitted,
     Completed,
+    FinishReason,
     GenerationRequest,
     Message,
     ReasoningDelta,
@@ -157,6 +158,8 @@ class Turns:
             if running is not None:
                 await self._conversations.complete(running)
         assert turn.finished is not None
+        if turn.finished.reason in (FinishReason.STOP, FinishReason.LENGTH) and not asked.held:
+            self._prepare_next(asked, turn.answer())
         timings = clock.timings()
         meter.span.set({"gen_ai.response.finish_reasons": (turn.finished.reason.value,)})
         meter.completed(turn.finished.usage, timings)
@@ -179,10 +182,28 @@ class Turns:
         conversation = await self._conversations.get(conversation_id) if conversation_id else None
         if not self._backend.capabilities.prefill:
             return 0
-        history = conversation.messages if conversation else ()
-        request = self._request(asked, conversation, history + messages)
         with self.idle:
-            return await self._backend.prefill(await self._with_images(request, len(messages)))
+            return await self._make_ready(asked, conversation)
+
+    def _prepare_next(self, asked: TurnRequest, answer: tuple[Message, ...]) -> None:
+        """While the user listens and speaks, the model reads what will stand before the next words: the template's
+        marks between, and what the history keeps in another form than it was written in. A held answer is settled by
+        what was heard of it, and whoever settles it calls `prefill`.
+        """
+        if self._backend.capabilities.prefill:
+            self.idle.try_once(self._read_ahead(asked, answer))
+
+    async def _read_ahead(self, asked: TurnRequest, answer: tuple[Message, ...]) -> None:
+        if asked.conversation_id:
+            conversation = await self._conversations.get(asked.conversation_id)
+            await self._make_ready(replace(asked, messages=()), conversation)
+        else:
+            await self._make_ready(replace(asked, messages=asked.messages + answer), None)
+
+    async def _make_ready(self, asked: TurnRequest, conversation: Conversation | None) -> int:
+        history = conversation.messages if conversation else ()
+        request = self._request(replace(asked, language_code=""), conversation, history + asked.messages)
+        return await self._backend.prefill(await self._with_images(request, len(asked.messages)))
 
     def _check(self, asked: TurnRequest) -> None:
         capabilities = self._backend.capabilities

@@ -1,5 +1,6 @@
 """Loads a causal language model of the transformers library. Imports torch."""
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,10 @@ def prepare(options: ModelOptions) -> Place:
     """
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(options.threads or usable_cores())
+    threads = options.threads or usable_cores()
+    torch.set_num_threads(threads)
+    with contextlib.suppress(RuntimeError):  # once in a process, and a model before this one has set them to work
+        torch.set_num_interop_threads(threads)
     device = options.device or _best_device()
     name = options.dtype or ("float32" if device == "cpu" else "float16")
     if options.quantization and (device != "cpu" or name != "float32"):

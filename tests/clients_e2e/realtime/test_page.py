@@ -120,7 +120,8 @@ async def test_a_spoken_conversation_with_an_interruption(orchestrator: RunningS
         await page.screenshot(path=screenshot)
         shown = np.asarray(Image.open(screenshot).convert("RGB")).reshape(-1, 3)
         drawn = [(np.abs(shown.astype(int) - colour).sum(axis=1) < 12).sum() for colour in STAGE_COLOURS]
-        assert sum(pixels > 20 for pixels in drawn) >= 2, f"the waterfall is in the picture: {drawn}"  # a stage may be short
+        # Of each stage as much as it took: some are short.
+        assert sum(pixels > 20 for pixels in drawn) >= 2, f"the waterfall is in the picture: {drawn}"
         await page.get_by_role("button", name="Stop").click()
         await expect(page.get_by_role("status")).to_have_text("Ready when you are.")
         assert opened.complaints == []

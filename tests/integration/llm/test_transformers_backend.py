@@ -12,8 +12,12 @@ import torch
 from services.common.errors import ContextLengthError
 from services.llm.backends.batching import packing
 from services.llm.backends.transformers import TransformersBackend
+from services.llm.conversation.conversation import ConversationConfig
+from services.llm.conversation.conversations import Conversations
+from services.llm.conversation.memory import MemoryStore
 from services.llm.domain import (
     Admitted,
+    Completed,
     Finished,
     FinishReason,
     GenerationRequest,
@@ -22,13 +26,26 @@ from services.llm.domain import (
     Sampling,
     TextDelta,
     TextPart,
+    TurnRequest,
+    Usage,
 )
 from services.llm.settings import LlmSettings
+from services.llm.turns import TurnDefaults, Turns
 from services.llm.weights import EMBEDDED
 
 pytestmark = [pytest.mark.models, pytest.mark.asyncio(loop_scope="module")]
 
 SYSTEM = "You are a helpful assistant who answers in one short sentence."
+DEFAULTS = TurnDefaults(
+    instructions="",
+    first_batch_sentences=1,
+    first_segment_min_chars=0,
+    first_segment_deadline_s=0.0,
+    batch_sentences=1,
+    language_prompt=False,
+    max_input_chars=10_000,
+    max_waiting=1,
+)
 
 
 def settings(**values: object) -> LlmSettings:
@@ -116,6 +133,40 @@ async def test_a_context_made_ready_is_all_there_but_for_the_users_last_words(ba
     await backend.prefill(request(*texts, "Which cheese is made"))
     other = await ask(backend, request(*texts, "Which cheese is made in the mountains?"))
     assert other.context - other.reused <= 12
+
+
+async def test_what_stands_before_the_next_words_is_read_while_the_user_listens(
+    backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = asyncio.Event()
+    prefill = backend.prefill
+
+    async def watched(request: GenerationRequest) -> int:
+        tokens = await prefill(request)
+        read.set()
+        return tokens
+
+    monkeypatch.setattr(backend, "prefill", watched)
+    conversations = Conversations(MemoryStore(100.0, 10), chat_size=30, held_ttl_s=50.0)
+    turns = Turns(backend, conversations, DEFAULTS)
+    ident = (await conversations.create(ConversationConfig(SYSTEM))).id
+
+    async def said(text: str) -> Usage:
+        asked = TurnRequest((Message(Role.USER, (TextPart(text),)),), ident, sampling=Sampling(max_output_tokens=24))
+        async with aclosing(turns.run(asked)) as events:
+            completed = [event async for event in events][-1]
+        assert isinstance(completed, Completed)
+        assert completed.usage is not None
+        return completed.usage
+
+    first = await said("What is the capital of Portugal?")
+    await asyncio.wait_for(read.wait(), 30)
+    second = await said("And of Norway?")
+    assert second.cached_input_tokens is not None
+    # The answer's last token, its end and the head of the user's turn are there, beside all that was read and written.
+    assert second.cached_input_tokens > first.input_tokens + first.output_tokens
+    # Left: the words, the end of the turn, and the head of the answer.
+    assert second.input_tokens - second.cached_input_tokens <= 10
 
 
 async def test_a_stop_string_ends_the_answer_and_its_sequence(backend: TransformersBackend) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from services.common.errors import NotFoundError
 from services.llm.idle import Idle
 
 
@@ -73,4 +74,38 @@ async def test_work_that_fails_or_is_cancelled_ends() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+    assert work.stopped == 1
+
+
+async def test_what_is_tried_once_gives_way_and_is_not_begun_again() -> None:
+    idle, work = Idle(1), Work()
+    with idle:
+        idle.try_once(work())
+        await settle()
+        assert work.begun == 0
+    await settle()
+    assert work.begun == 0
+    idle.try_once(work())
+    await settle()
+    assert work.begun == 1
+    with idle:
+        await settle()
+        assert work.stopped == 1
+    await settle()
+    assert work.begun == 1
+
+
+async def test_what_fails_is_told_in_the_log_and_the_end_stops_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        raise ValueError("broken")
+
+    async def gone() -> None:
+        raise NotFoundError("deleted meanwhile")
+
+    idle, work = Idle(1), Work()
+    for tried in (fail(), gone(), work()):
+        idle.try_once(tried)
+    await settle()
+    assert [record.levelname for record in caplog.records if record.name == "services.llm.idle"] == ["WARNING"]
+    await idle.aclose()
     assert work.stopped == 1

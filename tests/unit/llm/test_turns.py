@@ -326,6 +326,46 @@ async def test_prefill_gives_the_backend_the_context_of_the_coming_turn(
     assert [tool.name for tool in backend.requests[-1].tools] == ["look"]
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["a conversation", "messages alone"])
+async def test_after_an_answer_the_model_reads_ahead_what_the_next_words_will_follow(
+    turns: Turns, backend: ScriptedBackend, ident: str, kept: bool
+) -> None:
+    backend.able = replace(backend.able, prefill=True)
+    await run(turns, ask("a", ident if kept else "", instructions="Be brief.", language_code="fr"))
+    await settle()
+    assert len(backend.requests) == 2
+    assert seen(backend) == ["Be brief.", "a", "Hello. Bye."]
+
+
+async def test_nothing_is_read_ahead_where_it_is_not_known_what_follows(
+    turns: Turns, backend: ScriptedBackend, ident: str
+) -> None:
+    await run(turns, ask("the backend cannot", ident))
+    backend.able = replace(backend.able, prefill=True)
+    await run(turns, ask("what is heard of it is not known", ident, held=True))
+    backend.script = [ToolCallEvent(ToolCall("1", "look", "{}")), Finished(FinishReason.TOOL_CALLS, Usage(1, 2))]
+    await run(turns, ask("a tool's output comes next", tools=(Tool("look", "", "{}"),)))
+    await settle()
+    assert len(backend.requests) == 3
+
+
+async def test_nothing_is_read_ahead_while_another_turn_runs(turns: Turns, backend: ScriptedBackend) -> None:
+    backend.able = replace(backend.able, prefill=True, parallel=2, in_process=True)
+    go_on = asyncio.Event()
+    turns = Turns(backend, turns._conversations, DEFAULTS)
+    backend.script = [TextDelta("Hello."), go_on, STOP]
+    long = asyncio.create_task(run(turns, ask("long")))
+    await settle()
+    backend.script = [TextDelta("Bye."), STOP]
+    await run(turns, ask("short"))
+    await settle()
+    assert len(backend.requests) == 2
+    go_on.set()
+    await long
+    await settle()
+    assert seen(backend) == ["default", "long", "Hello."]
+
+
 async def test_the_first_segment_goes_when_no_token_comes_for_a_while_and_the_rest_is_not_lost(
     backend: ScriptedBackend, conversations: Conversations
 ) -> None:

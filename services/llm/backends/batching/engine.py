@@ -21,7 +21,7 @@ from services.llm.backends.batching.spread import Spread
 
 log = logging.getLogger(__name__)
 
-_TIDY_S = 0.5
+_TIDY_S = 0.2
 """Seconds between two times that free memory is given back. Steps take pieces of ever other sizes, and what is left
 between them would be an ever larger part of what the process holds."""
 
