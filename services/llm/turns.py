@@ -158,8 +158,9 @@ class Turns:
             if running is not None:
                 await self._conversations.complete(running)
         assert turn.finished is not None
-        if turn.finished.reason in (FinishReason.STOP, FinishReason.LENGTH) and not asked.held:
-            self._prepare_next(asked, turn.answer())
+        whole = turn.finished.reason in (FinishReason.STOP, FinishReason.LENGTH) and not asked.held
+        if whole and self._backend.capabilities.prefill:
+            self.idle.try_once(self._read_ahead(asked, turn.answer()))
         timings = clock.timings()
         meter.span.set({"gen_ai.response.finish_reasons": (turn.finished.reason.value,)})
         meter.completed(turn.finished.usage, timings)
@@ -185,15 +186,11 @@ class Turns:
         with self.idle:
             return await self._make_ready(asked, conversation)
 
-    def _prepare_next(self, asked: TurnRequest, answer: tuple[Message, ...]) -> None:
-        """While the user listens and speaks, the model reads what will stand before the next words: the template's
-        marks between, and what the history keeps in another form than it was written in. A held answer is settled by
-        what was heard of it, and whoever settles it calls `prefill`.
-        """
-        if self._backend.capabilities.prefill:
-            self.idle.try_once(self._read_ahead(asked, answer))
-
     async def _read_ahead(self, asked: TurnRequest, answer: tuple[Message, ...]) -> None:
+        """While the user listens and speaks, the model reads what will stand before the next words: the template's
+        marks between, and what the history keeps in another form than it was written in. Not after a held answer,
+        which is settled later by what was heard of it: `prefill` is for whoever settles it.
+        """
         if asked.conversation_id:
             conversation = await self._conversations.get(asked.conversation_id)
             await self._make_ready(replace(asked, messages=()), conversation)

@@ -35,6 +35,7 @@ def come_by() -> None:
     wakes a thread on the processor of the one that calls it: after each pause, a user's turn, two parts took turns on
     one processor for 50 ms, until they were told apart.
     """
+    _all_there()  # before they ask for it at the same time: a cache could give each its own
     with unoptimized():
         _compiled()(torch.get_num_interop_threads())
 
